@@ -1,0 +1,154 @@
+"""What a user may set: frozen, typed, validated once; unknown keys are refused with the nearest known one.
+
+A configuration comes from defaults, then a YAML file, then `a.b=c` overrides. Builders receive plain values from it.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
+
+from plfeat.errors import UsageError, unknown
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SampleConfig(Config):
+    """Which frames of a video are looked at: the centres of equal segments."""
+
+    frames: int = Field(8, ge=1, le=512)
+
+
+class ExtractConfig(Config):
+    """Everything that decides what the features are, and nothing that only decides how fast they come."""
+
+    dataset: str
+    model: str = "ViT-B-16"
+    pretrained: str | None = None
+    sample: SampleConfig = SampleConfig()
+    decoder: Literal["decord", "pyav"] | None = None
+    dtype: Literal["float16", "float32"] = "float16"
+    batch: int = Field(256, ge=1)
+    shard: int = Field(2048, ge=1)
+
+
+class ContextConfig(Config):
+    """The learned words in front of a class name (eq. 1)."""
+
+    tokens: int = Field(16, ge=1)
+    sharing: Literal["class", "shared"] = "class"
+    start: Literal["phrase", "random"] = "phrase"
+    phrase: str = "a video of action"
+    spread: float = Field(0.02, gt=0)
+
+
+class LossConfig(Config):
+    """Coefficients of the matching losses (eq. 23)."""
+
+    video_to_text: float = Field(1.0, ge=0)
+    text_to_video: float = Field(1.0, ge=0)
+
+
+class OptimConfig(Config):
+    rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.2, ge=0)
+    batch: int = Field(64, ge=2)
+    epochs: int = Field(50, ge=1)
+    warmup_epochs: int = Field(5, ge=0)
+
+
+class TrainConfig(Config):
+    context: ContextConfig = ContextConfig()
+    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()
+    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands twice")
+        return seeds
+
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+
+def build(cls: type[AnyConfig], file: Path | None = None, overrides: Iterable[str] = (), **settings: Any) -> AnyConfig:
+    """A `cls` from `settings`, then `file`, then `overrides` such as `optim.rate=1e-3`; later ones win."""
+    tree: dict[str, Any] = dict(settings)
+    if file is not None:
+        tree = _merge(tree, _read(file))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"override {override!r} is not of the form key=value, for example optim.rate=1e-3")
+        tree = _merge(tree, _nest(key.strip().split("."), _scalar(value)))
+    _refuse_unknown_keys(cls, tree)
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"config {where}: {first['msg']}, found {first['input']!r}") from error
+
+
+def known_keys(cls: type[Config], prefix: str = "") -> Iterator[str]:
+    """Every dotted key that `cls` understands."""
+    for name, field in cls.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            yield from known_keys(field.annotation, f"{prefix}{name}.")
+
+
+def _refuse_unknown_keys(cls: type[Config], tree: dict[str, Any]) -> None:
+    known = set(known_keys(cls))
+    for key in _dotted(tree):
+        if key not in known:
+            raise unknown("config key", key, known)
+
+
+def _nest(path: list[str], value: Any) -> dict[str, Any]:
+    return {path[0]: _nest(path[1:], value) if path[1:] else value}
+
+
+def _dotted(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _scalar(text: str) -> Any:
+    """YAML, so a list is written `[1,2]`. YAML 1.1 reads `1e-3` as text; pydantic makes it a number."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"config value {text!r} is not valid YAML") from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"config file {file} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"config file {file} cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise UsageError(f"config file {file}: expected keys and values, found {type(tree).__name__}")
+    return tree

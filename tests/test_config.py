@@ -1,0 +1,69 @@
+"""Configuration: defaults, file, overrides, and what is said about keys that do not exist."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from plfeat.config import ExtractConfig, TrainConfig, build, known_keys
+from plfeat.errors import UsageError
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("optim: {rate: 0.5, epochs: 3}\nseeds: [4]\n")
+    config = build(TrainConfig, file, ["optim.rate=1e-3", "context.sharing=shared"])
+    assert (config.optim.rate, config.optim.epochs, config.seeds) == (1e-3, 3, (4,))
+    assert config.context.sharing == "shared"
+    assert config.optim.batch == TrainConfig().optim.batch
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optim.rat=1", "unknown config key 'optim.rat'; did you mean 'optim.rate'?"),
+        ("optm.rate=1", "did you mean 'optim.rate'?"),
+        ("optim=3", "config optim:"),
+        ("optim.rate=-1", "config optim.rate: Input should be greater than 0, found -1"),
+        ("optim.epochs=many", "config optim.epochs:"),
+        ("optim.rate", "not of the form key=value"),
+        ("optim.rate={", "not valid YAML"),
+        ("seeds=[]", "config seeds:"),
+        ("seeds=[1,1]", "config seeds:"),
+    ],
+)
+def test_a_wrong_override_is_one_clear_line(override: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        build(TrainConfig, overrides=[override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["optim: [1", "- a\n- b", "3", "1: 2"])
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"run\.yaml"):
+        build(TrainConfig, file)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        build(TrainConfig, tmp_path / "none.yaml")
+
+
+def test_an_empty_file_means_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("# nothing\n")
+    assert build(TrainConfig, file) == TrainConfig()
+
+
+def test_a_config_cannot_be_changed() -> None:
+    config = TrainConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seeds = (9,)  # type: ignore[misc]
+
+
+def test_known_keys_reach_into_sections() -> None:
+    assert {"sample.frames", "model", "dtype"} <= set(known_keys(ExtractConfig))
