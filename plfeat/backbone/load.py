@@ -1,0 +1,186 @@
+"""A model name and a weights tag in, a frozen open_clip model with everything that identifies it out.
+
+The activation is taken from the *tag's* own record: open_clip builds `ViT-B-16` with GELU and only warns when the
+`openai` weights, trained with QuickGELU, are loaded into it. Features made that way are wrong and look right.
+"""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.factory import load_checkpoint
+from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+from open_clip.transformer import QuickGELU
+from safetensors import safe_open
+from torch import nn
+
+from plfeat.errors import PlfeatError, UsageError, unknown
+
+TABLE_SEED = "token_table_seed"
+"""Metadata key of a safetensors file whose frozen token table is made from this seed instead of stored."""
+
+_shipped: dict[str, dict[str, dict[str, Any]]] = {}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be loaded; made without touching any weights. `pretrained` is a tag, a file or `random:SEED`."""
+
+    name: str
+    pretrained: str
+    tag: dict[str, Any]
+    quick_gelu: bool
+    preprocess: PreprocessCfg
+
+    @property
+    def activation(self) -> str:
+        return "quick_gelu" if self.quick_gelu else "gelu"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen open_clip model in eval mode, its tokenizer, and `about`: the facts that go into a fingerprint."""
+
+    model: nn.Module
+    tokenizer: Any
+    preprocess: PreprocessCfg
+    about: dict[str, Any]
+
+
+def ship(config: Path, tag: str, weights: Path) -> None:
+    """Make the model `config.stem` known to open_clip, with weights that come with this package."""
+    if config.stem not in open_clip.list_models():
+        open_clip.add_model_config(config)
+    _shipped.setdefault(config.stem, {})[tag] = {"file": str(weights)}
+
+
+def tags_of(name: str) -> list[str]:
+    return [*open_clip.list_pretrained_tags_by_model(name), *_shipped.get(name, {})]
+
+
+def plan(name: str, pretrained: str | None = None) -> Plan:
+    """Resolve names to facts. Without `pretrained`: `openai` where that exists, else the only tag there is."""
+    if name not in open_clip.list_models():
+        raise unknown("model", name, open_clip.list_models())
+    config = open_clip.get_model_config(name)
+    built_quick = bool(config.get("quick_gelu", False))
+    tags = tags_of(name)
+    if pretrained is None:
+        pretrained = "openai" if "openai" in tags else tags[0] if len(tags) == 1 else None
+    if pretrained is None:
+        raise UsageError(
+            f"model {name} needs --pretrained: one of {', '.join(tags) or 'no known tag'}, a file or random:SEED"
+        )
+    if pretrained.startswith("random:") or Path(pretrained).is_file():
+        tag, quick = dict[str, Any](), built_quick
+    elif pretrained in tags:
+        tag = _shipped.get(name, {}).get(pretrained) or open_clip.get_pretrained_cfg(name, pretrained)
+        quick = bool(tag.get("quick_gelu", False))
+        if built_quick and not quick:
+            raise UsageError(
+                f"model {name} is built with QuickGELU but weights {pretrained!r} were trained with GELU; "
+                f"use the model without QuickGELU, or other weights: {', '.join(tags)}"
+            )
+    else:
+        raise unknown(f"pretrained tag of {name}", pretrained, tags)
+    size = config.get("vision_cfg", {}).get("image_size", 224)
+    base = PreprocessCfg(size=tuple(size) if isinstance(size, list) else size)
+    preprocess = PreprocessCfg(**{**merge_preprocess_dict(base, tag), "size": base.size})
+    return Plan(name, pretrained, tag, quick, preprocess)
+
+
+def load(chosen: Plan) -> Backbone:
+    """Build the model with the plan's activation, load its weights, freeze it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_random_seed(chosen.pretrained))
+        logging.disable(logging.WARNING)  # open_clip warns that the weights, which come next, are not there yet
+        try:
+            model = open_clip.create_model(chosen.name, force_quick_gelu=chosen.quick_gelu, pretrained_text=False)
+        finally:
+            logging.disable(logging.NOTSET)
+    found = "quick_gelu" if any(isinstance(module, QuickGELU) for module in model.modules()) else "gelu"
+    if found != chosen.activation:
+        raise PlfeatError(
+            f"model {chosen.name} with weights {chosen.pretrained!r}: expected activation {chosen.activation}, "
+            f"built {found}; these weights would give wrong features"
+        )
+    if not chosen.pretrained.startswith("random:"):
+        _load_weights(model, chosen)
+    model.requires_grad_(False)
+    model.eval()
+    about = {
+        "model": chosen.name,
+        "pretrained": chosen.pretrained if chosen.tag or chosen.pretrained.startswith("random:") else "file",
+        "weights_sha256": hash_weights(model),
+        "activation": found,
+    }
+    return Backbone(model, open_clip.get_tokenizer(chosen.name), chosen.preprocess, about)
+
+
+def hash_weights(model: nn.Module) -> str:
+    """SHA-256 over every tensor of the state, whatever file it came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().view(-1).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def token_table(seed: int, rows: int, width: int) -> torch.Tensor:
+    """A frozen table of N(0, 0.08^2) tokens. RandomState, because numpy promises never to change its stream."""
+    return torch.from_numpy(0.08 * np.random.RandomState(seed).standard_normal((rows, width))).float()
+
+
+def _random_seed(pretrained: str) -> int:
+    kind, _, seed = pretrained.partition(":")
+    if kind != "random":
+        return 0
+    if not seed.isdigit():
+        raise UsageError(f"--pretrained {pretrained}: expected random:SEED with a whole number, for example random:0")
+    return int(seed)
+
+
+def _load_weights(model: nn.Module, chosen: Plan) -> None:
+    path = _weights_file(chosen)
+    try:
+        missing, unexpected = load_checkpoint(model, path, strict=False)
+    except Exception as error:  # a foreign or damaged file can fail in any way
+        raise PlfeatError(f"weights {path} cannot be read as {chosen.name}: {str(error).splitlines()[0]}") from error
+    missing = [name for name in missing if not _complete(model, name, path)]
+    if missing or unexpected:
+        raise PlfeatError(
+            f"weights {path} do not fit model {chosen.name}: {len(missing)} tensors missing, "
+            f"{len(unexpected)} unexpected, for example {[*missing, *unexpected][0]}"
+        )
+
+
+def _complete(model: nn.Module, name: str, path: str) -> bool:
+    """Make the token table of a file that stores the table's seed instead of the table."""
+    if name != "token_embedding.weight" or not path.endswith(".safetensors"):
+        return False
+    with safe_open(path, framework="pt") as file:
+        seed = (file.metadata() or {}).get(TABLE_SEED)
+    if seed is None:
+        return False
+    weight = model.get_parameter(name)
+    weight.data.copy_(token_table(int(seed), *weight.shape))
+    return True
+
+
+def _weights_file(chosen: Plan) -> str:
+    if not chosen.tag:
+        return chosen.pretrained
+    from open_clip.pretrained import download_pretrained
+
+    try:
+        return str(download_pretrained(chosen.tag))
+    except Exception as error:
+        raise PlfeatError(
+            f"weights {chosen.pretrained!r} of {chosen.name} are not on this machine and could not be downloaded "
+            f"({type(error).__name__}); pass a file with --pretrained FILE, or random:SEED for random weights"
+        ) from error

@@ -1,0 +1,161 @@
+"""Loading models: the right activation or an error, the right weights or an error. Nothing is downloaded."""
+
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from open_clip.transformer import QuickGELU
+from safetensors.torch import load_file, save_file
+
+from plfeat.backbone import load as loading
+from plfeat.backbone.load import Backbone, hash_weights, load, plan, tags_of, token_table
+from plfeat.errors import PlfeatError, UsageError
+from plfeat.toy import clip
+
+TINY = """{"embed_dim": 16,
+ "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+ "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}%s}"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A model built with GELU, like ViT-B-16, whose `trained-quick` weights were trained with QuickGELU."""
+    return _ship(tmp_path, "tiny-clip", "", "trained-quick", quick=True)
+
+
+def _ship(folder: Path, name: str, extra: str, tag: str, quick: bool) -> Path:
+    config = folder / f"{name}.json"
+    config.write_text(TINY % extra)
+    loading._shipped.pop(name, None)
+    loading.ship(config, tag, folder / f"{name}.safetensors")
+    loading._shipped[name][tag]["quick_gelu"] = quick
+    model = open_clip.create_model(name)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / f"{name}.safetensors")
+    return config
+
+
+def _activations(backbone: Backbone) -> set[str]:
+    return {type(m).__name__ for m in backbone.model.modules() if isinstance(m, QuickGELU | torch.nn.GELU)}
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "activation"),
+    [
+        ("ViT-B-16", "openai", "quick_gelu"),
+        ("ViT-B-32", "openai", "quick_gelu"),
+        ("ViT-L-14", "openai", "quick_gelu"),
+        ("ViT-B-16-quickgelu", "openai", "quick_gelu"),
+        ("ViT-B-16", "laion2b_s34b_b88k", "gelu"),
+        ("ViT-B-32", "laion2b_s34b_b79k", "gelu"),
+        ("ViT-B-16", "metaclip_400m", "quick_gelu"),
+    ],
+)
+def test_the_activation_is_the_one_the_weights_were_trained_with(name: str, tag: str, activation: str) -> None:
+    assert plan(name, tag).activation == activation
+
+
+def test_every_tag_open_clip_knows_gets_its_own_activation_or_is_refused() -> None:
+    refused = []
+    for name, tag in open_clip.list_pretrained():
+        wanted = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
+        if open_clip.get_model_config(name).get("quick_gelu", False) and not wanted:
+            refused.append((name, tag))
+            with pytest.raises(UsageError, match="built with QuickGELU"):
+                plan(name, tag)
+        else:
+            assert plan(name, tag).quick_gelu == wanted, (name, tag)
+    assert len(refused) <= 3
+
+
+def test_quick_weights_are_loaded_into_a_quick_model_whatever_its_own_config_says(tiny: Path) -> None:
+    assert not open_clip.get_model_config("tiny-clip").get("quick_gelu", False)
+    backbone = load(plan("tiny-clip", "trained-quick"))
+    assert _activations(backbone) == {"QuickGELU"}
+    assert backbone.about["activation"] == "quick_gelu"
+
+
+def test_the_same_weights_under_the_other_activation_give_other_features(tiny: Path) -> None:
+    right = load(plan("tiny-clip", "trained-quick"))
+    wrong = load(plan("tiny-clip", str(tiny.with_suffix(".safetensors"))))
+    assert right.about["weights_sha256"] == wrong.about["weights_sha256"]
+    assert right.about["activation"] != wrong.about["activation"]
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert not torch.allclose(right.model.encode_image(image), wrong.model.encode_image(image), atol=1e-4)
+
+
+def test_gelu_weights_in_a_model_that_is_built_quick_are_an_error(tmp_path: Path) -> None:
+    _ship(tmp_path, "tiny-quick", ', "quick_gelu": true', "trained-gelu", quick=False)
+    with pytest.raises(UsageError, match="built with QuickGELU but weights 'trained-gelu' were trained with GELU"):
+        plan("tiny-quick", "trained-gelu")
+
+
+def test_a_model_that_comes_out_with_another_activation_than_planned_is_an_error(tiny: Path, monkeypatch) -> None:
+    build = open_clip.create_model
+    monkeypatch.setattr(open_clip, "create_model", lambda name, **settings: build(name))  # what open_clip does unasked
+    with pytest.raises(PlfeatError, match="expected activation quick_gelu, built gelu"):
+        load(plan("tiny-clip", "trained-quick"))
+
+
+def test_unknown_names_get_a_near_one() -> None:
+    with pytest.raises(UsageError, match="unknown model 'vit-b-16'; did you mean 'ViT-B-16'"):
+        plan("vit-b-16")
+    with pytest.raises(UsageError, match="unknown pretrained tag of ViT-B-16 'opnai'; did you mean 'openai'"):
+        plan("ViT-B-16", "opnai")
+
+
+def test_openai_is_the_default_and_a_model_without_it_asks() -> None:
+    assert plan("ViT-B-16").pretrained == "openai"
+    with pytest.raises(UsageError, match=r"needs --pretrained: one of .*laion2b"):
+        plan("ViT-g-14")
+
+
+@pytest.mark.parametrize("damage", ["garbage", "another model", "one tensor less"])
+def test_weights_that_do_not_fit_are_refused(tiny: Path, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "other.safetensors"
+    state = load_file(tiny.with_suffix(".safetensors"))
+    if damage == "garbage":
+        path.write_bytes(b"not weights at all")
+    elif damage == "another model":
+        save_file({"a": torch.zeros(3)}, path)
+    else:
+        state.pop("ln_final.weight")
+        save_file(state, path)
+    with pytest.raises(PlfeatError, match=r"other\.safetensors"):
+        load(plan("tiny-clip", str(path)))
+
+
+def test_random_weights_are_the_seeds_and_leave_the_global_generator_alone(tiny: Path) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    one, again, two = (load(plan("tiny-clip", f"random:{seed}")) for seed in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
+    assert one.about["weights_sha256"] == again.about["weights_sha256"] != two.about["weights_sha256"]
+    with pytest.raises(UsageError, match="random:SEED"):
+        load(plan("tiny-clip", "random:x"))
+
+
+def test_the_hash_sees_every_tensor(toy_backbone: Backbone) -> None:
+    model = load(plan("toy")).model
+    assert hash_weights(model) == toy_backbone.about["weights_sha256"]
+    model.get_parameter("ln_final.bias").data[3] += 1e-3
+    assert hash_weights(model) != toy_backbone.about["weights_sha256"]
+
+
+def test_a_loaded_model_is_frozen_and_in_eval_mode(toy_backbone: Backbone) -> None:
+    assert not toy_backbone.model.training
+    assert not any(p.requires_grad for p in toy_backbone.model.parameters())
+
+
+def test_the_toy_clip_is_an_ordinary_open_clip_model_of_five_megabytes_at_most(toy_backbone: Backbone) -> None:
+    assert type(toy_backbone.model) is open_clip.CLIP
+    assert isinstance(toy_backbone.tokenizer, open_clip.SimpleTokenizer)
+    assert clip.WEIGHTS.stat().st_size <= 5_000_000
+    assert tags_of("toy") == ["sprites"]
+    assert "toy" in open_clip.list_models()
+
+
+def test_the_frozen_token_table_has_not_drifted() -> None:
+    table = token_table(49408, 49408, 128)
+    assert table[[0, 49407], [0, 127]].tolist() == pytest.approx([-0.017749122, 0.136481890], rel=1e-6)
+    assert float(table.std()) == pytest.approx(0.08, rel=1e-3)
