@@ -1,0 +1,33 @@
+"""Scores and labels in, per-video hits out. Ties go to the lower class index, so equal scores never look like skill."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Hits = NDArray[np.bool_]
+
+
+def top_k_hits(scores_NC: NDArray[np.float32], label_N: NDArray[np.int64], k: int) -> Hits:
+    """Whether each video's own class is among its k highest scores."""
+    own = np.take_along_axis(scores_NC, label_N[:, None], axis=1)
+    earlier = np.arange(scores_NC.shape[1]) < label_N[:, None]
+    rank = ((scores_NC > own) | ((scores_NC == own) & earlier)).sum(axis=1)
+    return np.asarray(rank < k)
+
+
+def mean_class_accuracy(hits_N: Hits, label_N: NDArray[np.int64]) -> float:
+    return float(np.mean([hits_N[label_N == label].mean() for label in np.unique(label_N)]))
+
+
+def mirror_hits(scores_NC: NDArray[np.float32], label_N: NDArray[np.int64], mirror: tuple[int | None, ...]) -> Hits:
+    """For the videos whose class has a mirror: is their own class scored above it? Chance is one half."""
+    other_N = np.array([-1 if mirror[label] is None else mirror[label] for label in label_N])
+    rows = np.flatnonzero(other_N >= 0)
+    return np.asarray(scores_NC[rows, label_N[rows]] > scores_NC[rows, other_N[rows]])
+
+
+def confusion(scores_NC: NDArray[np.float32], label_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """`[C, C]` counts: true class by first choice."""
+    classes = scores_NC.shape[1]
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (label_N, scores_NC.argmax(axis=1)), 1)
+    return table

@@ -1,0 +1,105 @@
+"""Runs on disk: `record.json` (everything about a run) beside `scores.npz` (what it said about every video)."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plfeat.errors import DataError
+from plfeat.files import publish, write_json
+from plfeat.records import Run
+
+RECORD, SCORES = "record.json", "scores.npz"
+_PACKAGES = ("plfeat", "torch", "open_clip_torch", "h5py", "numpy", "decord", "av")
+
+
+def save_run(run: Run, metrics: dict[str, Any], folder: Path) -> None:
+    """Scores first: a folder with a record is a whole run."""
+    with publish(folder / SCORES) as part, part.open("wb") as file:
+        np.savez_compressed(file, scores=run.scores_NC.astype(np.float32), label=run.label_N, id=np.array(run.id_N))
+    record = {
+        "method": run.method,
+        "seed": run.seed,
+        "n": len(run.label_N),
+        "metrics": metrics,
+        "classes": list(run.classes),
+        "group": list(run.group),
+        "mirror": list(run.mirror),
+        **run.about,
+    }
+    write_json(folder / RECORD, record)
+
+
+def load_run(folder: Path) -> Run:
+    record_path, scores_path = folder / RECORD, folder / SCORES
+    try:
+        record = json.loads(record_path.read_text())
+        with np.load(scores_path, allow_pickle=False) as arrays:
+            scores, label, ids = arrays["scores"], arrays["label"], arrays["id"]
+        own = {"method", "seed", "n", "metrics", "classes", "group", "mirror"}
+        run = Run(
+            method=record["method"],
+            seed=record["seed"],
+            scores_NC=scores,
+            label_N=label,
+            id_N=tuple(ids.tolist()),
+            classes=tuple(record["classes"]),
+            group=tuple(record["group"]),
+            mirror=tuple(record["mirror"]),
+            about={key: value for key, value in record.items() if key not in own},
+        )
+    except FileNotFoundError as error:
+        raise DataError(f"run {folder}: {Path(error.filename).name} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"run {folder}: the record or its scores are damaged ({error})") from error
+    if not len(run.label_N) == len(run.id_N) == len(scores) or scores.shape[1:] != (len(run.classes),):
+        raise DataError(
+            f"run {folder}: {len(scores)} scores, {len(run.id_N)} videos and {len(run.classes)} classes do not fit"
+        )
+    return run
+
+
+def find_runs(roots: list[Path]) -> list[Path]:
+    """Every run at or below the given folders, sorted."""
+    for root in roots:
+        if not root.is_dir():
+            raise DataError(f"runs: folder {root} does not exist; `plfeat train --frozen` and `plfeat eval` make runs")
+    found = sorted({record.parent for root in roots for record in root.rglob(RECORD)})
+    if not found:
+        raise DataError(f"runs: no {RECORD} under {', '.join(map(str, roots))}; `plfeat train --frozen` makes some")
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """What a run was made with."""
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "revision": _revision(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    """The git commit of the source tree, `+` if it was changed since; None for an installed copy."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(source)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True).returncode != 0
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")

@@ -1,0 +1,88 @@
+"""Rows in, a table out: markdown for people, csv and plain dictionaries for machines."""
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from plfeat.records import Row
+
+
+def as_dicts(rows: list[Row]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(row) for row in rows]
+
+
+def as_csv(rows: list[Row]) -> str:
+    """One line a row, every figure in full, nested ones flattened."""
+    flat = pd.json_normalize(as_dicts(rows), sep="_").drop(columns="step", errors="ignore")
+    text: str = flat.to_csv(index=False, float_format="%.6f", lineterminator="\n")
+    return text
+
+
+def cells(rows: list[Row]) -> list[list[str]]:
+    """A header and one line a row, as a reader sees them: percentages, with 95 % intervals."""
+    groups = list(dict.fromkeys(name for row in rows for name in row.groups))
+    mirrors = any(row.mirror is not None for row in rows)
+    header = [
+        "method",
+        "seeds",
+        "top-1 [95 %]",
+        "top-5",
+        *groups,
+        *(["mirror pairs"] if mirrors else []),
+        "vs row above [95 %]",
+        "changed",
+        "p",
+    ]
+    lines = [header]
+    for row in rows:
+        line = [
+            row.method,
+            str(row.seeds),
+            f"{_percent(row.top1)} [{_percent(row.low)}, {_percent(row.high)}]",
+            _percent(row.top5),
+        ]
+        line += [_percent(row.groups[name]) if name in row.groups else "" for name in groups]
+        line += [_percent(row.mirror) if row.mirror is not None else ""] if mirrors else []
+        if row.step is None:
+            line += ["", "", ""]
+        else:
+            step = row.step
+            line += [
+                f"{100 * step.gain:+.1f} [{100 * step.low:+.1f}, {100 * step.high:+.1f}]",
+                str(step.changed),
+                _p(step.p),
+            ]
+        lines.append(line)
+    return lines
+
+
+def footnotes(rows: list[Row]) -> list[str]:
+    missing = max(row.missing for row in rows)
+    notes = [
+        f"n = {rows[0].n} test videos"
+        + (f"; {missing} more have no features and are left out of every row" if missing else "; none missing")
+        + ". Intervals: bootstrap over seeds and videos. p: sign-flip permutation paired by video, Holm-corrected; "
+        "n.s. = not significant at 5 %. changed: videos on which the two rows disagree."
+    ]
+    pairs = next((row.mirror_n for row in rows if row.mirror is not None), 0)
+    if pairs:
+        notes.append(
+            f"mirror pairs: the {pairs} videos whose class has a twin that shows the same frames in another order; "
+            "how often their own class beats the twin. Chance is 50; mean pooling cannot see order and stays near it."
+        )
+    return notes
+
+
+def as_markdown(rows: list[Row], title: str) -> str:
+    header, *lines = cells(rows)
+    table = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *lines)]
+    return "\n".join([f"# {title}", "", *table, "", *(f"{note}\n" for note in footnotes(rows))]).rstrip() + "\n"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _p(p: float) -> str:
+    return ("<0.001" if p < 0.001 else f"{p:.3f}") + (" n.s." if p >= 0.05 else "")

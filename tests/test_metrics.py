@@ -1,0 +1,128 @@
+"""Accuracy without luck in ties, and statistics against scipy and against what is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.stats import binomtest, chi2
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
+
+from plfeat.errors import DataError
+from plfeat.metrics.classify import confusion, mean_class_accuracy, mirror_hits, top_k_hits
+from plfeat.metrics.compare import metrics_of, rows_of
+from plfeat.metrics.stats import accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
+from plfeat.records import Run
+
+
+@given(
+    scores=hnp.arrays(np.float32, st.tuples(st.integers(1, 20), st.just(6)), elements=st.floats(-1, 1, width=16)),
+    k=st.integers(1, 6),
+    seed=st.integers(0, 9),
+)
+def test_top_k_is_a_stable_sort(scores: np.ndarray, k: int, seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 6, len(scores))
+    expected = [labels[i] in np.argsort(-scores[i], kind="stable")[:k] for i in range(len(scores))]
+    assert top_k_hits(scores, labels, k).tolist() == expected
+
+
+def test_equal_scores_are_no_skill() -> None:
+    labels = np.arange(10)
+    assert top_k_hits(np.zeros((10, 10), np.float32), labels, 1).mean() == 0.1
+    assert top_k_hits(np.zeros((10, 10), np.float32), labels, 5).mean() == 0.5
+
+
+def test_metrics_agree_with_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random((200, 5)).astype(np.float32), rng.integers(0, 5, 200)
+    assert top_k_hits(scores, labels, 2).mean() == pytest.approx(top_k_accuracy_score(labels, scores, k=2))
+    guess = scores.argmax(axis=1)
+    hits = top_k_hits(scores, labels, 1)
+    assert mean_class_accuracy(hits, labels) == pytest.approx(balanced_accuracy_score(labels, guess))
+    assert np.array_equal(confusion(scores, labels), confusion_matrix(labels, guess))
+
+
+def test_mirror_hits_compare_a_class_with_its_twin_only() -> None:
+    scores = np.array([[0.2, 0.1, 0.9], [0.2, 0.1, 0.9], [0.0, 0.0, 1.0], [0.3, 0.3, 0.1]], np.float32)
+    labels = np.array([0, 1, 2, 0])
+    assert mirror_hits(scores, labels, (1, 0, None)).tolist() == [True, False, False]  # a tie is no hit
+
+
+def test_mcnemar_is_the_exact_binomial_and_survives_no_disagreement() -> None:
+    a = np.array([1, 1, 1, 1, 0, 1, 1, 0.0])
+    b = np.array([0, 0, 0, 0, 1, 1, 1, 0.0])
+    assert mcnemar_p(a, b) == pytest.approx(binomtest(4, 5).pvalue)
+    assert mcnemar_p(a, a) == 1.0
+
+
+def test_the_permutation_test_agrees_with_exact_mcnemar_for_one_seed() -> None:
+    rng = np.random.default_rng(1)
+    a, b = (rng.random((1, 300)) < 0.5).astype(float), (rng.random((1, 300)) < 0.42).astype(float)
+    assert paired_p(a, b) == pytest.approx(mcnemar_p(a[0], b[0]), abs=0.02)
+    assert paired_p(a, a) == 1.0
+
+
+def test_without_a_difference_p_is_uniform() -> None:
+    rng = np.random.default_rng(2)
+    p = np.array([paired_p(*(rng.random((2, 1, 120)) < 0.5).astype(float)) for _ in range(200)])
+    statistic = -2 * np.log(p).sum()
+    assert 0.001 < chi2.cdf(statistic, 2 * len(p)) < 0.999
+    assert (p < 0.05).mean() < 0.1
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(100):
+        low, high = accuracy_interval((rng.random((1, 150)) < 0.7).astype(float))
+        covered += low <= 0.7 <= high
+    assert covered >= 88
+
+
+def test_the_interval_of_a_difference_is_paired() -> None:
+    rng = np.random.default_rng(4)
+    a = (rng.random((3, 400)) < 0.5).astype(float)
+    b = a.copy()
+    b[:, :10] = 1 - b[:, :10]  # nearly the same runs: the difference is known far better than either
+    low, high = difference_interval(a, b)
+    alone = accuracy_interval(a)
+    assert high - low < (alone[1] - alone[0]) / 2
+    assert low <= float((a - b).mean()) <= high
+
+
+def test_holm_is_the_textbook_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def _run(method: str, seed: int, guess: np.ndarray, labels: np.ndarray, **other: object) -> Run:
+    scores = np.eye(3, dtype=np.float32)[guess]
+    ids = tuple(f"v{i}" for i in range(len(labels)))
+    settings = {"classes": ("a", "b", "c"), "group": ("x", "x", "y"), "mirror": (1, 0, None), "id_N": ids} | other
+    return Run(method=method, seed=seed, scores_NC=scores, label_N=labels, **settings)  # type: ignore[arg-type]
+
+
+def test_rows_compare_each_method_with_the_one_above() -> None:
+    labels = np.arange(300) % 3
+    rng = np.random.default_rng(0)
+    weak = [_run("weak", s, rng.integers(0, 3, 300), labels) for s in range(3)]
+    better = [_run("better", 0, np.where(rng.random(300) < 0.6, labels, rng.integers(0, 3, 300)), labels)]
+    rows = rows_of([*weak, *better])
+    assert [row.method for row in rows] == ["weak", "better"]
+    assert rows[0].step is None
+    step = rows[1].step
+    assert step is not None
+    assert step.gain == pytest.approx(rows[1].top1 - rows[0].top1)
+    assert step.low < step.gain < step.high
+    assert step.p < 0.001
+    assert rows[1].groups.keys() == {"x", "y"}
+    assert rows[1].mirror_n == 200
+    assert metrics_of(better[0])["top1"] == pytest.approx(rows[1].top1)
+
+
+@pytest.mark.parametrize("other", [{"id_N": tuple("pqrstu")}, {"classes": ("a", "b", "z")}])
+def test_runs_over_different_videos_never_share_a_table(other: dict[str, object]) -> None:
+    labels = np.arange(6) % 3
+    with pytest.raises(DataError, match="different test videos"):
+        rows_of([_run("one", 0, labels, labels), _run("two", 0, labels, labels, **other)])
