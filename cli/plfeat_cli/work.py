@@ -1,0 +1,164 @@
+"""The commands that do the work: demo, extract, train, eval, report."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plfeat.errors import UsageError
+from plfeat_cli import options, output
+from plfeat_cli.options import AsJson, CacheAt, CacheRoot, ConfigFile, Pretrained, Quiet, Set
+
+
+def demo(
+    videos: Annotated[int, typer.Option(help="How many toy videos to make.")] = 960,
+    out: Annotated[Path, typer.Option(help="Where the table and the figure go.")] = options.REPORTS / "demo",
+    work: Annotated[Path, typer.Option(help="Where the videos and the runs go.")] = options.RUNS / "demo",
+    cache: CacheRoot = options.CACHE,
+    sets: Set = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """From nothing to a results table, without a network: toy videos, features, trained prompts, statistics."""
+    from plfeat.config import TrainConfig, build
+
+    settings = build(TrainConfig, config, sets or ())
+    from plfeat.flows.demo import demo as run
+
+    with output.progress(quiet) as tick:
+        done = run(work, out, cache, videos, settings, tick)
+    if as_json:
+        output.result(
+            {
+                "rows": done.report.as_dicts(),
+                "cache": done.extraction.path,
+                "failed_videos": done.extraction.failed,
+                "files": done.report.files,
+                "seconds": {stage: round(seconds, 2) for stage, seconds in done.seconds.items()},
+            }
+        )
+        return
+    _show(done.report, quiet)
+    spent = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in done.seconds.items())
+    output.say(f"\n{spent}\ncache {done.extraction.path}", quiet)
+
+
+def extract(
+    dataset: Annotated[str, typer.Option(help="A dataset's name; `plfeat datasets ls` lists them.")],
+    root: Annotated[
+        Path | None, typer.Option(help="The dataset's folder. [default: $PLFEAT_DATA/NAME, else data/NAME]")
+    ] = None,
+    data: Annotated[Path | None, typer.Option("--data", envvar="PLFEAT_DATA", hidden=True)] = None,
+    model: Annotated[
+        str | None, typer.Option(help="An open_clip model, or toy. [default: ViT-B-16; toy for toy]")
+    ] = None,
+    pretrained: Pretrained = None,
+    cache: CacheRoot = options.CACHE,
+    sets: Set = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cache the frozen frame features of every video. Run it again to continue."""
+    from plfeat.config import ExtractConfig, build
+
+    chosen = {"dataset": dataset, "pretrained": pretrained, "model": model or ("toy" if dataset == "toy" else None)}
+    settings = build(
+        ExtractConfig, config, sets or (), **{key: value for key, value in chosen.items() if value is not None}
+    )
+    from plfeat.flows.extract import extract as run
+
+    with output.progress(quiet) as tick:
+        done = run(settings, options.dataset_root(dataset, root, data), cache, tick)
+    if as_json:
+        output.result(asdict(done))
+        return
+    output.say(
+        f"{done.videos - done.failed} of {done.videos} videos in {done.shards} shards ({done.reused} were there)", quiet
+    )
+    if done.failed:
+        output.say(f"{done.failed} videos could not be decoded; see {done.path / 'ledger.jsonl'}", quiet)
+    print(done.path)
+
+
+def train(
+    frozen: Annotated[bool, typer.Option("--frozen", help="Train over cached features, both towers frozen.")] = False,
+    cache: CacheAt = options.CACHE,
+    out: Annotated[Path | None, typer.Option(help="Where the runs go. [default: runs/<dataset>-<config hash>]")] = None,
+    pretrained: Pretrained = None,
+    sets: Set = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train PromptLearner contexts over a cache, one run per seed, and test them."""
+    from plfeat.config import TrainConfig, build
+
+    if not frozen:
+        raise UsageError("train: say --frozen to train over cached features; nothing else can be trained yet")
+    settings = build(TrainConfig, config, sets or ())
+    from plfeat.flows.catalog import choose_cache
+    from plfeat.flows.report import summarise
+    from plfeat.flows.train import run_name, train_frozen
+
+    chosen = choose_cache(cache)
+    folder = out or options.RUNS / run_name(settings, chosen)
+    with output.progress(quiet) as tick:
+        done = summarise(train_frozen(settings, chosen, folder, tick, pretrained))
+    if as_json:
+        output.result({"rows": done.as_dicts(), "runs": folder})
+        return
+    _show(done, quiet)
+    output.say(f"runs {folder}", quiet)
+
+
+def evaluate(
+    zero_shot: Annotated[bool, typer.Option("--zero-shot", help="Score with CLIP's own text features.")] = False,
+    template: Annotated[str | None, typer.Option(help="The sentence around a class name, with {} for it.")] = None,
+    cache: CacheAt = options.CACHE,
+    out: Annotated[Path | None, typer.Option(help="Where the run goes. [default: runs/<dataset>-zero-shot]")] = None,
+    pretrained: Pretrained = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Test on a cache's test split without training."""
+    if not zero_shot:
+        raise UsageError("eval: say --zero-shot; trained runs are tested by `plfeat train`")
+    from plfeat.flows.catalog import choose_cache
+    from plfeat.flows.evaluate import TEMPLATE
+    from plfeat.flows.evaluate import zero_shot as run
+    from plfeat.flows.report import summarise
+
+    chosen = choose_cache(cache)
+    folder = out or options.RUNS / f"{chosen.spec['dataset']['name']}-zero-shot"
+    done = summarise(run(chosen, folder, template or TEMPLATE, pretrained))
+    if as_json:
+        output.result({"rows": done.as_dicts(), "runs": folder})
+        return
+    _show(done, quiet)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    out: Annotated[Path, typer.Option(help="Where the table and the figure go.")] = options.REPORTS / "table",
+    title: Annotated[str, typer.Option(help="The table's title.")] = "Results",
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rebuild the table and the figure from run records. Never trains."""
+    from plfeat.flows.report import report as run
+
+    done = run(runs, out, title)
+    if as_json:
+        output.result({"rows": done.as_dicts(), "files": done.files})
+        return
+    _show(done, quiet)
+
+
+def _show(done: "Report", quiet: bool) -> None:  # type: ignore[name-defined]  # noqa: F821
+    output.table(done.cells)
+    output.say("\n" + "\n".join(done.footnotes), quiet)
+    for file in done.files:
+        output.say(f"wrote {file}", quiet)

@@ -1,0 +1,26 @@
+"""Model names to loaded backbones, the shipped ones included."""
+
+from plfeat.backbone.load import Backbone, load, plan
+from plfeat.errors import CacheError
+from plfeat.shards.reader import Cache
+from plfeat.toy import clip
+
+
+def open_backbone(name: str, pretrained: str | None) -> Backbone:
+    clip.offer()
+    return load(plan(name, pretrained))
+
+
+def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
+    """The backbone that made a cache. `pretrained` says where the weights are when they came from a file."""
+    made_by = cache.spec["model"]
+    if made_by["pretrained"] == "file" and pretrained is None:
+        raise CacheError(f"cache {cache.path} was made with weights from a file; name that file with --pretrained FILE")
+    backbone = open_backbone(made_by["model"], pretrained or made_by["pretrained"])
+    for fact in ("weights_sha256", "activation"):
+        if backbone.about[fact] != made_by[fact]:
+            raise CacheError(
+                f"cache {cache.path}: made with {fact} {made_by[fact][:16]}, but {made_by['model']} now has "
+                f"{backbone.about[fact][:16]}; extract again, or load the weights that made it"
+            )
+    return backbone

@@ -1,0 +1,47 @@
+"""From nothing to a results table, on any machine, without a network: the whole slice over the toy world."""
+
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.flows.evaluate import chance, zero_shot
+from plfeat.flows.extract import Extraction, extract
+from plfeat.flows.report import Report, write_report
+from plfeat.flows.train import train_frozen
+from plfeat.records import Tick
+from plfeat.shards.reader import open_cache
+from plfeat.toy.videos import make
+
+TITLE = "Toy world, frozen features"
+
+
+@dataclass(frozen=True)
+class Demo:
+    extraction: Extraction
+    report: Report
+    seconds: dict[str, float]
+
+
+def demo(work: Path, out: Path, cache_root: Path, videos: int, config: TrainConfig, tick: Tick) -> Demo:
+    """Chance, zero-shot and trained contexts on the toy test videos. What is already there is used again."""
+    clock = [("", time.perf_counter())]
+
+    def lap(stage: str) -> None:
+        clock.append((stage, time.perf_counter()))
+
+    folder = work / f"toy-{videos}"
+    make(folder, videos, seed=0, tick=tick)
+    lap("videos")
+    extraction = extract(build(ExtractConfig, dataset="toy", model="toy"), folder, cache_root, tick)
+    lap("extract")
+    cache = open_cache(extraction.path)
+    runs = chance(cache, config.seeds, work / "runs") + zero_shot(cache, work / "runs")
+    lap("zero-shot")
+    runs += train_frozen(config, cache, work / "runs" / "trained-contexts", tick)
+    lap("train")
+    report = write_report(runs, out, TITLE)
+    lap("report")
+    seconds = {stage: now - before for (_, before), (stage, now) in pairwise(clock)}
+    return Demo(extraction, report, seconds)

@@ -1,0 +1,163 @@
+"""Videos in, a cache out: datasets → video → backbone → shards."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from plfeat.backbone.vision import FrameEncoder
+from plfeat.config import ExtractConfig
+from plfeat.datasets import READERS
+from plfeat.errors import CacheError
+from plfeat.files import canonical_json, sha256_of, write_json, write_text
+from plfeat.flows.backbones import open_backbone
+from plfeat.records import Dataset, Tick, VideoRef
+from plfeat.shards.reader import read_shard
+from plfeat.shards.schema import FAILED, FORMAT, OK, Shard, fingerprint, shard_name
+from plfeat.shards.writer import write_shard
+from plfeat.video.decode import DecodeError, decoder_version, default_decoder, read_frames
+from plfeat.video.sampling import segment_centres
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction left behind."""
+
+    path: Path
+    videos: int
+    failed: int
+    shards: int
+    reused: int  # shards that were already there
+
+
+def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick) -> Extraction:
+    """Every video of a dataset, once. Running it again continues; a video that cannot be decoded never stops it."""
+    dataset = READERS[config.dataset](root, config.dataset)
+    decoder = config.decoder or default_decoder()
+    version = decoder_version(decoder)
+    backbone = open_backbone(config.model, config.pretrained)
+    encoder = FrameEncoder(backbone.model, backbone.preprocess)
+    spec = {
+        "format": FORMAT,
+        "dataset": _about(dataset),
+        "model": backbone.about,
+        "preprocess": encoder.about,
+        "sampler": {"kind": "segment centres", "frames": config.sample.frames},
+        "views": 1,
+        "decoder": {"name": decoder, "version": version},
+        "features": {"projection": "post", "dtype": config.dtype, "compute": "float32", "batch": config.batch},
+        "shard": config.shard,
+    }
+    folder = cache_root / dataset.name / fingerprint(spec)
+    _claim(folder, spec)
+    make = partial(_make_shard, encoder=encoder, config=config, decoder=decoder)
+    return _fill(folder, spec, dataset, config.shard, make, tick)
+
+
+def _about(dataset: Dataset) -> dict[str, Any]:
+    """The list of videos is hashed with the files' sizes: the same names with other contents are another dataset."""
+    listing = [
+        [video.id, video.label, video.split, video.path.stat().st_size if video.path.is_file() else -1]
+        for video in dataset.videos
+    ]
+    import hashlib
+
+    return {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "group": list(dataset.group),
+        "mirror": list(dataset.mirror),
+        "videos": len(listing),
+        "list_sha256": hashlib.sha256(canonical_json(listing)).hexdigest(),
+    }
+
+
+def _claim(folder: Path, spec: dict[str, Any]) -> None:
+    path = folder / "spec.json"
+    if not path.exists():
+        write_json(path, spec)
+    elif json.loads(path.read_text()) != spec:
+        raise CacheError(f"cache {folder}: spec.json was edited; remove the folder or restore the file")
+
+
+def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, make: Any, tick: Tick) -> Extraction:
+    entries, ledger, reused = [], [], 0
+    for split, number, videos, done in _portions(dataset, size):
+        path = folder / "shards" / shard_name(split, number)
+        if path.exists():
+            reused += 1
+        else:
+            write_shard(
+                path, make(videos, tick=lambda k, done=done: tick("encoding videos", done + k, len(dataset.videos)))
+            )
+        tick("encoding videos", done + len(videos), len(dataset.videos))
+        shard = read_shard(path)
+        for video, status, error in zip(videos, shard.status_N, shard.error_N, strict=True):
+            if status != OK:
+                ledger.append({"id": video.id, "path": str(video.path), "stage": "decode", "error": error})
+        failed = int((shard.status_N != OK).sum())
+        entries.append(
+            {"name": path.name, "sha256": sha256_of(path), "split": split, "videos": len(videos), "failed": failed}
+        )
+    write_text(folder / "ledger.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ledger))
+    manifest = {
+        "fingerprint": fingerprint(spec),
+        "shards": entries,
+        "videos": len(dataset.videos),
+        "failed": len(ledger),
+        "list_sha256": spec["dataset"]["list_sha256"],
+    }
+    write_json(folder / "manifest.json", manifest)
+    return Extraction(folder, len(dataset.videos), len(ledger), len(entries), reused)
+
+
+def _portions(dataset: Dataset, size: int) -> Iterator[tuple[str, int, list[VideoRef], int]]:
+    """Split, number within it, videos, and how many videos come before: fixed by the sorted list alone."""
+    done = 0
+    for split, members in groupby(dataset.videos, key=lambda video: video.split):
+        videos = list(members)
+        for number, start in enumerate(range(0, len(videos), size)):
+            yield split, number, videos[start : start + size], done
+            done += len(videos[start : start + size])
+
+
+def _make_shard(videos: list[VideoRef], encoder: FrameEncoder, config: ExtractConfig, decoder: str, tick: Any) -> Shard:
+    """Decode and encode one shard's videos. Batches run across videos and never beyond the shard.
+
+    A video that fails is blank in its batch, so that every other video keeps its place there and its exact bits.
+    """
+    count = config.sample.frames
+    choose = partial(segment_centres, count=count)
+    blank = torch.zeros(count, 3, *encoder.size, dtype=torch.uint8)
+    waiting, features, indices, errors = blank[:0], [], [], []
+    for done, video in enumerate(videos, 1):
+        try:
+            frames, chosen = read_frames(video.path, choose, decoder)
+            fitted, error = encoder.fit(frames), ""
+            indices.append(chosen)
+        except DecodeError as reason:
+            fitted, error = blank, str(reason)[:200]
+        errors.append(error)
+        waiting = torch.cat([waiting, fitted])
+        while len(waiting) >= config.batch or (done == len(videos) and len(waiting)):
+            features.append(encoder.encode(waiting[: config.batch], config.batch))
+            waiting = waiting[config.batch :]
+            tick(done)
+    good_N = np.array([not error for error in errors])
+    rows = torch.cat(features).numpy()[good_N.repeat(count)]
+    return Shard(
+        features_RD=rows.astype(config.dtype),
+        frame_index_R=np.concatenate([*indices, np.empty(0)]).astype(np.int32),
+        view_R=np.zeros(len(rows), np.int32),
+        video_ptr=np.concatenate([[0], np.cumsum(count * good_N)]).astype(np.int64),
+        label_N=np.array([video.label for video in videos], np.int64),
+        status_N=np.where(good_N, OK, FAILED).astype(np.uint8),
+        id_N=tuple(video.id for video in videos),
+        error_N=tuple(errors),
+    )

@@ -1,0 +1,62 @@
+"""Runs in, tables and figures out. Never trains: everything is rebuilt from the records."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from plfeat.files import write_text
+from plfeat.metrics.classify import confusion
+from plfeat.metrics.compare import rows_of
+from plfeat.records import Row, Run
+from plfeat.report.figures import confusion_figure
+from plfeat.report.runs import find_runs, load_run
+from plfeat.report.table import as_csv, as_dicts, as_markdown, cells, footnotes
+
+
+@dataclass(frozen=True)
+class Report:
+    rows: list[Row]
+    files: list[Path]
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """A header and the rows, as text."""
+        return cells(self.rows)
+
+    @property
+    def footnotes(self) -> list[str]:
+        return footnotes(self.rows)
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        return as_dicts(self.rows)
+
+
+def report(run_roots: list[Path], out: Path, title: str) -> Report:
+    """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix."""
+    runs = [load_run(folder) for folder in find_runs(run_roots)]
+    means = {method: _mean_hits(runs, method) for method in dict.fromkeys(run.method for run in runs)}
+    return write_report(sorted(runs, key=lambda run: (means[run.method], run.method, run.seed)), out, title)
+
+
+def summarise(runs: list[Run]) -> Report:
+    """The rows alone; nothing is written."""
+    return Report(rows_of(runs), [])
+
+
+def write_report(runs: list[Run], out: Path, title: str) -> Report:
+    """The rows stand in the order in which the methods first appear in `runs`."""
+    rows = rows_of(runs)
+    best = rows[-1].method
+    files = [out / "table.md", out / "table.csv", out / "confusion.png"]
+    write_text(files[0], as_markdown(rows, title))
+    write_text(files[1], as_csv(rows))
+    counts = sum(confusion(run.scores_NC, run.label_N) for run in runs if run.method == best)
+    confusion_figure(np.asarray(counts), runs[0].classes, runs[0].group, f"{title}: {best}", files[2])
+    return Report(rows, files)
+
+
+def _mean_hits(runs: list[Run], method: str) -> float:
+    hits = [float((run.scores_NC.argmax(axis=1) == run.label_N).mean()) for run in runs if run.method == method]
+    return sum(hits) / len(hits)

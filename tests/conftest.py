@@ -1,0 +1,55 @@
+"""Shared parts, all real: toy videos on disk, the shipped toy CLIP, one cache, one whole demo."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from plfeat.backbone.load import Backbone
+from plfeat.backbone.text import TextTower
+from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.flows.backbones import open_backbone
+from plfeat.flows.demo import Demo, demo
+from plfeat.flows.extract import extract
+from plfeat.records import silent
+from plfeat.shards.reader import Cache, open_cache
+from plfeat.toy.videos import make
+
+
+@pytest.fixture(scope="session")
+def toy_backbone() -> Backbone:
+    return open_backbone("toy", None)
+
+
+@pytest.fixture
+def toy_tower(toy_backbone: Backbone) -> TextTower:
+    return TextTower(toy_backbone.model, toy_backbone.tokenizer)
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """120 toy videos, five a class."""
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    make(folder, videos=120, seed=3, tick=silent, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    config = build(ExtractConfig, dataset="toy", model="toy", shard=32)
+    return open_cache(extract(config, toy_folder, tmp_path_factory.mktemp("cache"), silent).path)
+
+
+@dataclass(frozen=True)
+class DemoRun:
+    demo: Demo
+    out: Path
+    work: Path
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
+    """The demo as the README runs it, in folders of its own."""
+    base = tmp_path_factory.mktemp("demo")
+    done = demo(base / "runs", base / "reports", base / "cache", 960, build(TrainConfig), silent)
+    return DemoRun(done, base / "reports", base / "runs")

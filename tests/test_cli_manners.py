@@ -1,0 +1,170 @@
+"""The command line: exit codes, one-line errors, results on stdout, remarks on stderr, nothing heavy too early."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from plfeat.shards.reader import Cache
+from plfeat_cli.main import app, main
+
+HOME = Path(__file__).resolve().parents[1]
+PLFEAT = [sys.executable, "-m", "plfeat_cli.main"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}"}
+
+
+def plfeat(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*PLFEAT, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+
+
+def everything_under(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["train", "--help"], ["--version"], []])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from plfeat_cli.main import main
+assert main({arguments!r}) == 0
+heavy = {{"torch", "open_clip", "pandas", "matplotlib", "scipy", "h5py"}}
+print(sorted({{name.split(".")[0] for name in sys.modules}} & heavy))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_has_help_and_stands_in_the_readme() -> None:
+    readme = (HOME / "README.md").read_text()
+    for command in app.registered_commands:
+        name = command.name or ""
+        assert (command.callback.__doc__ or "").strip(), name
+        assert re.search(rf"plfeat {name}\b", readme), f"`plfeat {name}` is not in the README"
+    for group in app.registered_groups:
+        for command in group.typer_instance.registered_commands:
+            assert (command.callback.__doc__ or "").strip()
+            assert f"plfeat {group.name} {command.name}" in readme, f"plfeat {group.name} {command.name}"
+
+
+WRONG = [
+    (["extract", "--dataset", "toi"], 2, "unknown dataset 'toi'; did you mean 'toy'?"),
+    (["extract", "--dataset", "toy", "--root", "VIDEOS", "--model", "ViT-B16"], 2, "did you mean 'ViT-B-16'?"),
+    (["extract", "--dataset", "toy", "--root", "VIDEOS", "--pretrained", "sprite"], 2, "did you mean 'sprites'?"),
+    (
+        ["extract", "--dataset", "toy", "--root", "VIDEOS", "--set", "sample.frame=4"],
+        2,
+        "did you mean 'sample.frames'?",
+    ),
+    (["extract", "--dataset", "toy", "--root", "VIDEOS", "--set", "sample.frames=0"], 2, "greater than or equal to 1"),
+    (["extract", "--dataset", "toy", "--root", "nowhere"], 3, "folder nowhere does not exist"),
+    (["extract", "--dataset", "toy"], 3, "folder data/toy does not exist"),
+    (["extract", "--dataset", "toy", "--root", "EMPTY"], 3, "no videos under EMPTY"),
+    (["extract"], 2, "Missing option '--dataset'"),
+    (["train"], 2, "say --frozen"),
+    (["train", "--frozen"], 4, "no finished cache under cache"),
+    (["train", "--frozen", "--cache", "EMPTY"], 4, "no finished cache under EMPTY"),
+    (["train", "--frozen", "--set", "optim.rat=1"], 2, "did you mean 'optim.rate'?"),
+    (["train", "--frozen", "--config", "none.yaml"], 2, "none.yaml does not exist"),
+    (["eval"], 2, "say --zero-shot"),
+    (["report", "nowhere"], 3, "nowhere does not exist"),
+    (["report", "EMPTY"], 3, "no record.json under EMPTY"),
+    (["demo", "--videos", "3"], 2, "at least one for each of the 24 classes"),
+    (["demo", "--set", "optm.rate=1"], 2, "did you mean 'optim.rate'?"),
+    (["datasets", "make", "k400"], 2, "unknown dataset 'k400'"),
+    (["datasets", "make", "folder"], 2, "only toy can"),
+    (["frobnicate"], 2, "No such command 'frobnicate'"),
+    (["demo", "--vidoes", "3"], 2, "No such option"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
+)
+def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
+    arguments: list[str], code: int, said: str, tmp_path: Path, toy_folder: Path, monkeypatch, capfd
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    (tmp_path / "VIDEOS").symlink_to(toy_folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PLFEAT_CACHE", raising=False)
+    monkeypatch.delenv("PLFEAT_DATA", raising=False)
+    before = everything_under(tmp_path)
+    assert main(arguments) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("plfeat: ")
+    assert "Traceback" not in err
+    assert everything_under(tmp_path) == before
+
+
+def test_two_caches_are_listed_and_one_must_be_chosen(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "toy").mkdir(exist_ok=True)
+        (tmp_path / "toy" / name).symlink_to(toy_cache.path)
+    assert main(["train", "--frozen", "--cache", str(tmp_path)]) == 2
+    err = capfd.readouterr().err
+    assert "2 caches" in err
+    assert str(tmp_path / "toy" / "one") in err
+    assert str(tmp_path / "toy" / "two") in err
+
+
+def test_debug_shows_where(tmp_path: Path) -> None:
+    done = plfeat("--debug", "extract", "--dataset", "toy", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_interrupted_it_exits_130_and_the_same_command_continues(toy_folder: Path, tmp_path: Path) -> None:
+    command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--set", "shard=8"]
+    run = subprocess.Popen([*PLFEAT, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("cache/toy/*/shards/*.h5")) and time.time() < deadline:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert (run.returncode, len(err.strip().splitlines())) == (130, 1), err
+    assert not list(tmp_path.glob("cache/toy/*/manifest.json"))
+    assert not list(tmp_path.rglob("*.part"))
+    done = plfeat(*command, "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["reused"] > 0
+
+
+def test_json_is_one_document_and_nothing_else_on_stdout(toy_folder: Path, tmp_path: Path) -> None:
+    made = plfeat("extract", "--dataset", "toy", "--root", str(toy_folder), "--json", cwd=tmp_path)
+    assert json.loads(made.stdout)["videos"] == 120
+    assert "encoding videos: 120/120" in made.stderr
+    for command in (
+        ["train", "--frozen", "--set", "optim.epochs=1", "--json", "--quiet"],
+        ["eval", "--zero-shot", "--json", "--quiet"],
+        ["cache", "ls", "--json"],
+        ["datasets", "ls", "--json"],
+        ["models", "ls", "--json"],
+        ["report", "runs", "--json"],
+    ):
+        done = plfeat(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+        assert done.stderr == ""
+    assert {path.name for path in (tmp_path / "reports" / "table").iterdir()} == {
+        "table.md",
+        "table.csv",
+        "confusion.png",
+    }
+
+
+def test_text_results_go_to_stdout_and_remarks_to_stderr(toy_folder: Path, tmp_path: Path) -> None:
+    made = plfeat("extract", "--dataset", "toy", "--root", str(toy_folder), cwd=tmp_path)
+    assert (tmp_path / made.stdout.strip()).is_dir()
+    done = plfeat("eval", "--zero-shot", cwd=tmp_path)
+    assert done.stdout.startswith("method")
+    assert "n = 72 test videos" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr + made.stderr

@@ -1,0 +1,135 @@
+"""Extraction: deterministic, resumable, and never stopped by a bad video."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plfeat.config import ExtractConfig, build
+from plfeat.errors import CacheError, DataError, UsageError
+from plfeat.flows.extract import extract
+from plfeat.records import silent
+from plfeat.shards.reader import Cache, open_cache
+from plfeat.toy import videos
+
+CONFIG = build(ExtractConfig, dataset="toy", model="toy", shard=32)
+
+
+def _shards(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted((path / "shards").iterdir())}
+
+
+def test_the_same_videos_give_the_same_bytes(toy_cache: Cache, toy_folder: Path, tmp_path: Path) -> None:
+    again = extract(CONFIG, toy_folder, tmp_path, silent)
+    assert again.path.name == toy_cache.path.name
+    assert _shards(again.path) == _shards(toy_cache.path)
+
+
+def test_interrupted_and_continued_it_gives_the_same_bytes(toy_cache: Cache, toy_folder: Path, tmp_path: Path) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def cut(stage: str, done: int, total: int) -> None:
+        if done >= 70:
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        extract(CONFIG, toy_folder, tmp_path, cut)
+    (folder,) = tmp_path.glob("toy/*")
+    assert not (folder / "manifest.json").exists()
+    assert 0 < len(_shards(folder)) < len(_shards(toy_cache.path))
+    done = extract(CONFIG, toy_folder, tmp_path, silent)
+    assert done.reused > 0
+    assert _shards(done.path) == _shards(toy_cache.path)
+    assert (done.path / "manifest.json").read_bytes() == (toy_cache.path / "manifest.json").read_bytes()
+
+
+def test_bad_videos_are_counted_and_named_and_the_rest_is_unharmed(toy_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    shutil.copytree(toy_folder, root)
+    victims = sorted((root / "train").rglob("*.mp4"))[5:35:10]
+    for victim, content in zip(victims, (b"", b"garbage", victims[2].read_bytes()[:900]), strict=True):
+        victim.write_bytes(content)
+    done = extract(CONFIG, root, tmp_path / "cache", silent)
+    assert (done.videos, done.failed) == (120, 3)
+    ledger = [json.loads(line) for line in (done.path / "ledger.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in ledger] == [victim.relative_to(root).as_posix() for victim in victims]
+    assert all(line["stage"] == "decode" and line["error"] for line in ledger)
+    frames = open_cache(done.path).read("train")
+    assert (len(frames.id_N), frames.missing) == (45, 3)
+    clean = open_cache(extract(CONFIG, toy_folder, tmp_path / "clean", silent).path).read("train")
+    kept = [clean.id_N.index(name) for name in frames.id_N]
+    assert np.array_equal(frames.features_NTD, clean.features_NTD[kept])
+
+
+def test_all_videos_bad_is_still_a_cache_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "jumping").mkdir(parents=True)
+    (tmp_path / "videos" / "jumping" / "a.mp4").write_bytes(b"x")
+    done = extract(build(ExtractConfig, dataset="folder", model="toy"), tmp_path / "videos", tmp_path / "c", silent)
+    assert (done.videos, done.failed) == (1, 1)
+    with pytest.raises(CacheError, match="split 'test': no video has features"):
+        open_cache(done.path).read("test")
+
+
+def test_other_contents_under_the_same_names_are_another_cache(toy_cache: Cache, tmp_path: Path) -> None:
+    videos.make(tmp_path / "toy", 120, seed=4, tick=silent, workers=1)
+    other = extract(CONFIG, tmp_path / "toy", tmp_path / "cache", silent)
+    assert other.path.name != toy_cache.path.name
+
+
+@pytest.mark.parametrize(
+    "change", [{"sample": {"frames": 4}}, {"dtype": "float32"}, {"decoder": "pyav"}, {"batch": 64}]
+)
+def test_another_way_of_making_features_is_another_cache(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, change
+) -> None:
+    other = extract(build(ExtractConfig, dataset="toy", model="toy", **change), toy_folder, tmp_path, silent)
+    assert other.path.name != toy_cache.path.name
+
+
+def test_the_spec_names_everything_that_made_the_features(toy_cache: Cache) -> None:
+    spec = toy_cache.spec
+    assert spec["model"]["activation"] == "gelu"
+    assert len(spec["model"]["weights_sha256"]) == 64
+    assert spec["preprocess"]["interpolation"] == "bicubic"
+    assert set(spec["decoder"]) == {"name", "version"}
+    assert spec["sampler"]["frames"] == 8
+
+
+def test_cached_features_are_the_live_ones(toy_cache: Cache, toy_folder: Path, toy_backbone) -> None:
+    from plfeat.backbone.vision import FrameEncoder
+    from plfeat.video.decode import default_decoder, read_frames
+    from plfeat.video.sampling import segment_centres
+
+    frames = toy_cache.read("test")
+    encoder = FrameEncoder(toy_backbone.model, toy_backbone.preprocess)
+    for index in (0, 31, 71):
+        video, _ = read_frames(toy_folder / frames.id_N[index], lambda n: segment_centres(n, 8), default_decoder())
+        live = encoder.encode(encoder.fit(video), batch=8).numpy()
+        np.testing.assert_allclose(frames.features_NTD[index], live, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda root: None, "does not exist"),
+        (lambda root: root.mkdir(), "no videos under"),
+        (lambda root: root.write_text("x"), "is a file"),
+        (lambda root: (root / "jumping").mkdir(parents=True), "no videos under"),
+    ],
+)
+def test_a_missing_or_empty_folder_is_a_data_error_and_leaves_nothing(tmp_path: Path, make, said: str) -> None:
+    root = tmp_path / "videos"
+    make(root)
+    with pytest.raises(DataError, match=said) as caught:
+        extract(CONFIG, root, tmp_path / "cache", silent)
+    assert said == "is a file" or "plfeat datasets make toy" in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_unknown_model_is_found_out_before_anything_is_written(toy_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'toy'"):
+        extract(build(ExtractConfig, dataset="toy", model="tooy"), toy_folder, tmp_path / "cache", silent)
+    assert not (tmp_path / "cache").exists()

@@ -1,0 +1,110 @@
+"""Runs on disk and the tables rebuilt from them."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from plfeat.errors import DataError
+from plfeat.flows.report import report, summarise
+from plfeat.metrics.compare import metrics_of
+from plfeat.records import Run
+from plfeat.report.runs import environment, find_runs, load_run, save_run
+
+
+def _run(method: str = "zero-shot", seed: int = 0) -> Run:
+    rng = np.random.default_rng(seed)
+    return Run(
+        method=method,
+        seed=seed,
+        scores_NC=rng.random((40, 4), dtype=np.float32),
+        label_N=np.arange(40) % 4,
+        id_N=tuple(f"clip/ü {i}.mp4" for i in range(40)),
+        classes=("a", "b", "c", "d"),
+        group=("x", "x", "y", "y"),
+        mirror=(None, None, 3, 2),
+        about={"config": {"seeds": [seed]}, "fingerprint": "ab", "missing": 2, "environment": environment()},
+    )
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    before = _run()
+    save_run(before, metrics_of(before), tmp_path / "run")
+    after = load_run(tmp_path / "run")
+    assert np.array_equal(before.scores_NC, after.scores_NC)
+    assert (after.id_N, after.classes, after.group, after.mirror) == (
+        before.id_N,
+        before.classes,
+        before.group,
+        before.mirror,
+    )
+    assert after.about == before.about
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["n"] == 40
+    assert record["metrics"]["top1"] == metrics_of(before)["top1"]
+    assert record["environment"]["packages"]["torch"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("record.json", b"{"),
+        ("record.json", b"[]"),
+        ("scores.npz", b"PK"),
+        ("scores.npz", None),
+        ("record.json", b'{"method": 1}'),
+    ],
+)
+def test_a_damaged_run_is_a_data_error_that_names_it(tmp_path: Path, name: str, content: bytes | None) -> None:
+    save_run(_run(), {}, tmp_path / "run")
+    (tmp_path / "run" / name).unlink()
+    if content is not None:
+        (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"run .*run"):
+        load_run(tmp_path / "run")
+
+
+def test_scores_are_never_unpickled(tmp_path: Path) -> None:
+    save_run(_run(), {}, tmp_path / "run")
+    with (tmp_path / "run" / "scores.npz").open("wb") as file:
+        np.savez(file, scores=np.array([{"a": 1}], dtype=object), label=np.arange(1), id=np.array(["x"]))
+    with pytest.raises(DataError, match="damaged"):
+        load_run(tmp_path / "run")
+
+
+def test_folders_without_runs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        find_runs([tmp_path / "none"])
+    with pytest.raises(DataError, match=r"no record\.json"):
+        find_runs([tmp_path])
+
+
+def test_report_rebuilds_the_table_from_the_records_alone(tmp_path: Path) -> None:
+    runs = [_run("zero-shot"), *(_run("trained", seed) for seed in (1, 2))]
+    for number, run in enumerate(runs):
+        save_run(run, metrics_of(run), tmp_path / "runs" / str(number))
+    done = report([tmp_path / "runs"], tmp_path / "out", "A title")
+    expected = {row.method: row.top1 for row in summarise(runs).rows}
+    assert {row.method: row.top1 for row in done.rows} == expected
+    assert [row.top1 for row in done.rows] == sorted(expected.values())
+    text = (tmp_path / "out" / "table.md").read_text()
+    assert text.startswith("# A title\n")
+    assert "n = 40 test videos; 2 more have no features and are left out of every row" in text
+    assert "n.s." in text
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "table.csv").read_text())))
+    assert {line["method"]: float(line["top1"]) for line in lines} == pytest.approx(expected, abs=1e-6)
+    assert lines[1]["step_p"]
+    with Image.open(tmp_path / "out" / "confusion.png") as picture:
+        assert min(picture.size) > 300
+
+
+def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
+    for number, run in enumerate([_run("zero-shot"), _run("trained", 1)]):
+        save_run(run, metrics_of(run), tmp_path / "runs" / str(number))
+    first = [file.read_bytes() for file in report([tmp_path / "runs"], tmp_path / "a", "T").files]
+    second = [file.read_bytes() for file in report([tmp_path / "runs"], tmp_path / "b", "T").files]
+    assert first == second
