@@ -1,6 +1,7 @@
 """The folder layout: `root/<split>/<class>/<video>`, or `root/<class>/<video>`, which is one split called test.
 
-An optional `root/classes.csv` (`class,group,mirror`) groups the classes for reporting.
+Classes are the folder names, sorted, unless `root/classes.csv` lists them: its rows (`class,group,mirror`) order them,
+group them for reporting, and name the class that shows the same frames in another order.
 """
 
 import csv
@@ -14,7 +15,7 @@ CLASS_TABLE = "classes.csv"
 
 
 def read_folder(root: Path, name: str) -> Dataset:
-    """The dataset under `root`. Classes are the folder names of all splits, sorted."""
+    """The dataset under `root`, called `name`."""
     if not root.exists():
         raise DataError(f"{name}: folder {root} does not exist; {_how_to_get(name, root)}")
     if not root.is_dir():
@@ -26,13 +27,14 @@ def read_folder(root: Path, name: str) -> Dataset:
             f"{name}: no videos under {root}; expected <class>/<video> or train|val|test/<class>/<video> "
             f"with a suffix of {' '.join(sorted(VIDEO_SUFFIXES))}; {_how_to_get(name, root)}"
         )
-    classes = tuple(sorted({path.parent.name for _, path in found}))
+    table = root / CLASS_TABLE
+    folders = {path.parent.name for _, path in found}
+    classes, group, mirror = _read_table(table, folders) if table.exists() else (tuple(sorted(folders)), (), ())
     label = {class_name: index for index, class_name in enumerate(classes)}
     videos = sorted(
         (VideoRef(path.relative_to(root).as_posix(), path, label[path.parent.name], split) for split, path in found),
         key=lambda video: (SPLITS.index(video.split), video.id),
     )
-    group, mirror = _class_table(root / CLASS_TABLE, classes)
     return Dataset(name, classes, tuple(videos), group, mirror)
 
 
@@ -44,17 +46,17 @@ def _how_to_get(name: str, root: Path) -> str:
     return f"make it with `plfeat datasets make toy --out {root}`" if name == "toy" else "name another with --root"
 
 
-def _class_table(path: Path, classes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
-    if not path.exists():
-        return (), ()
+def _read_table(path: Path, folders: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int | None, ...]]:
+    """Classes in the table's order, and for each its group and the index of its mirror."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = {row["class"]: row for row in csv.DictReader(file)}
-        index = {name: i for i, name in enumerate(classes)}
-        group = tuple(rows[name]["group"] for name in classes)
-        mirror = tuple(index[rows[name]["mirror"]] if rows[name]["mirror"] else None for name in classes)
-    except (KeyError, TypeError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"{path}: expected columns class,group,mirror and a row for every class; found {error}"
-        ) from None
-    return group, mirror
+            rows = list(csv.DictReader(file))
+        index = {row["class"]: number for number, row in enumerate(rows)}
+        group = tuple(row["group"] for row in rows)
+        mirror = tuple(index[row["mirror"]] if row["mirror"] else None for row in rows)
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: expected columns class,group,mirror, a mirror being a class; found {error}") from None
+    wrong = sorted(folders - index.keys())
+    if wrong or len(index) < len(rows) or None in group:
+        raise DataError(f"{path}: expected one whole row for each class; look at {wrong[0] if wrong else 'its rows'!r}")
+    return tuple(index), group, mirror

@@ -15,17 +15,14 @@ import matplotlib.pyplot as plt
 def confusion_figure(
     counts_CC: NDArray[np.int64], classes: tuple[str, ...], group: tuple[str, ...], title: str, path: Path
 ) -> None:
-    """True class by first choice, in shares of the true class; classes of one group stand side by side."""
-    groups = list(dict.fromkeys(group))
-    order = sorted(range(len(classes)), key=lambda c: groups.index(group[c]) if groups else 0)
-    share = counts_CC[np.ix_(order, order)] / np.maximum(counts_CC[order].sum(axis=1, keepdims=True), 1)
-    names = [classes[c] for c in order]
-    side = min(24.0, 3.2 + 0.24 * len(names))
+    """True class by first choice, in shares of the true class; a line stands where the group changes."""
+    share = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
+    side = min(24.0, 3.2 + 0.24 * len(classes))
     figure, axes = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    for edge in [i for i in range(1, len(order)) if group and group[order[i]] != group[order[i - 1]]]:
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(classes)), classes, fontsize=7)
+    for edge in [i for i in range(1, len(group)) if group[i] != group[i - 1]]:
         axes.axhline(edge - 0.5, color="0.4", linewidth=0.8)
         axes.axvline(edge - 0.5, color="0.4", linewidth=0.8)
     axes.set(xlabel="first choice", ylabel="true class", title=title)
