@@ -32,6 +32,11 @@ def test_equal_scores_are_no_skill() -> None:
     assert top_k_hits(np.zeros((10, 10), np.float32), labels, 5).mean() == 0.5
 
 
+def test_a_nan_is_never_a_hit() -> None:
+    scores = np.array([[np.nan, 0.1], [0.9, np.nan], [np.nan, np.nan], [0.9, 0.1]], np.float32)
+    assert top_k_hits(scores, np.zeros(4, int), 1).tolist() == [False, False, False, True]
+
+
 def test_metrics_agree_with_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     scores, labels = rng.random((200, 5)).astype(np.float32), rng.integers(0, 5, 200)

@@ -2,13 +2,16 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plfeat.errors import UsageError
 from plfeat_cli import options, output
 from plfeat_cli.options import AsJson, CacheAt, CacheRoot, ConfigFile, Pretrained, Quiet, Set
+
+if TYPE_CHECKING:
+    from plfeat.flows.report import Report
 
 
 def demo(
@@ -29,20 +32,11 @@ def demo(
 
     with output.progress(quiet) as tick:
         done = run(work, out, cache, videos, settings, tick)
-    if as_json:
-        output.result(
-            {
-                "rows": done.report.as_dicts(),
-                "cache": done.extraction.path,
-                "failed_videos": done.extraction.failed,
-                "files": done.report.files,
-                "seconds": {stage: round(seconds, 2) for stage, seconds in done.seconds.items()},
-            }
-        )
-        return
-    _show(done.report, quiet)
-    spent = ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in done.seconds.items())
-    output.say(f"\n{spent}\ncache {done.extraction.path}", quiet)
+    seconds = {stage: round(spent, 2) for stage, spent in done.seconds.items()}
+    cached = done.extraction
+    _finish(
+        done.report, as_json, quiet, files=done.report.files, cache=cached.path, failed=cached.failed, seconds=seconds
+    )
 
 
 def extract(
@@ -107,11 +101,7 @@ def train(
     folder = out or options.RUNS / run_name(settings, chosen)
     with output.progress(quiet) as tick:
         done = summarise(train_frozen(settings, chosen, folder, tick, pretrained))
-    if as_json:
-        output.result({"rows": done.as_dicts(), "runs": folder})
-        return
-    _show(done, quiet)
-    output.say(f"runs {folder}", quiet)
+    _finish(done, as_json, quiet, runs=folder)
 
 
 def evaluate(
@@ -134,10 +124,7 @@ def evaluate(
     chosen = choose_cache(cache)
     folder = out or options.RUNS / f"{chosen.spec['dataset']['name']}-zero-shot"
     done = summarise(run(chosen, folder, template or TEMPLATE, pretrained))
-    if as_json:
-        output.result({"rows": done.as_dicts(), "runs": folder})
-        return
-    _show(done, quiet)
+    _finish(done, as_json, quiet, runs=folder)
 
 
 def report(
@@ -151,14 +138,16 @@ def report(
     from plfeat.flows.report import report as run
 
     done = run(runs, out, title)
+    _finish(done, as_json, quiet, files=done.files)
+
+
+def _finish(done: "Report", as_json: bool, quiet: bool, **more: Any) -> None:
+    """Rows to stdout, as text or one JSON document; whatever else there is to say to stderr, or into the document."""
     if as_json:
-        output.result({"rows": done.as_dicts(), "files": done.files})
+        output.result({"rows": done.as_dicts(), **more})
         return
-    _show(done, quiet)
-
-
-def _show(done: "Report", quiet: bool) -> None:  # type: ignore[name-defined]  # noqa: F821
     output.table(done.cells)
     output.say("\n" + "\n".join(done.footnotes), quiet)
-    for file in done.files:
-        output.say(f"wrote {file}", quiet)
+    for name, value in more.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        output.say("\n".join(f"{name}: {item}" for item in (text if isinstance(text, list) else [text])), quiet)

@@ -1,7 +1,7 @@
 """Videos in, a cache out: datasets → video → backbone → shards."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -15,7 +15,7 @@ from plfeat.backbone.vision import FrameEncoder
 from plfeat.config import ExtractConfig
 from plfeat.datasets import READERS
 from plfeat.errors import CacheError
-from plfeat.files import canonical_json, sha256_of, write_json, write_text
+from plfeat.files import sha256_of, sha256_of_json, write_json, write_text
 from plfeat.flows.backbones import open_backbone
 from plfeat.records import Dataset, Tick, VideoRef
 from plfeat.shards.reader import read_shard
@@ -23,6 +23,8 @@ from plfeat.shards.schema import FAILED, FORMAT, OK, Shard, fingerprint, shard_n
 from plfeat.shards.writer import write_shard
 from plfeat.video.decode import DecodeError, decoder_version, default_decoder, read_frames
 from plfeat.video.sampling import segment_centres
+
+STAGE = "encoding videos"
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,51 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick) -> 
     }
     folder = cache_root / dataset.name / fingerprint(spec)
     _claim(folder, spec)
-    make = partial(_make_shard, encoder=encoder, config=config, decoder=decoder)
-    return _fill(folder, spec, dataset, config.shard, make, tick)
+    maker = ShardMaker(encoder, decoder, config.sample.frames, config.batch, config.dtype)
+    return _fill(folder, spec, dataset, config.shard, maker, tick)
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Decodes and encodes the videos of one shard."""
+
+    encoder: FrameEncoder
+    decoder: str
+    frames: int
+    batch: int
+    dtype: str
+
+    def make(self, videos: list[VideoRef], decoded: Callable[[int], None]) -> Shard:
+        """Batches run across videos and never beyond the shard. A video that fails is blank in its batch, so that every
+        other video keeps its place there and its exact bits."""
+        choose = partial(segment_centres, count=self.frames)
+        blank = torch.zeros(self.frames, 3, *self.encoder.size, dtype=torch.uint8)
+        waiting, features, indices, errors = blank[:0], [], [], []
+        for done, video in enumerate(videos, 1):
+            try:
+                frames, chosen = read_frames(video.path, choose, self.decoder)
+                fitted, error = self.encoder.fit(frames), ""
+                indices.append(chosen)
+            except DecodeError as reason:
+                fitted, error = blank, str(reason)[:200]
+            errors.append(error)
+            waiting = torch.cat([waiting, fitted])
+            while len(waiting) >= self.batch or (done == len(videos) and len(waiting)):
+                features.append(self.encoder.encode(waiting[: self.batch], self.batch))
+                waiting = waiting[self.batch :]
+            decoded(done)
+        good_N = np.array([not error for error in errors])
+        rows = torch.cat(features).numpy()[good_N.repeat(self.frames)]
+        return Shard(
+            features_RD=rows.astype(self.dtype),
+            frame_index_R=np.concatenate([*indices, np.empty(0)]).astype(np.int32),
+            view_R=np.zeros(len(rows), np.int32),
+            video_ptr=np.concatenate([[0], np.cumsum(self.frames * good_N)]).astype(np.int64),
+            label_N=np.array([video.label for video in videos], np.int64),
+            status_N=np.where(good_N, OK, FAILED).astype(np.uint8),
+            id_N=tuple(video.id for video in videos),
+            error_N=tuple(errors),
+        )
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
@@ -66,15 +111,13 @@ def _about(dataset: Dataset) -> dict[str, Any]:
         [video.id, video.label, video.split, video.path.stat().st_size if video.path.is_file() else -1]
         for video in dataset.videos
     ]
-    import hashlib
-
     return {
         "name": dataset.name,
         "classes": list(dataset.classes),
         "group": list(dataset.group),
         "mirror": list(dataset.mirror),
         "videos": len(listing),
-        "list_sha256": hashlib.sha256(canonical_json(listing)).hexdigest(),
+        "list_sha256": sha256_of_json(listing),
     }
 
 
@@ -86,17 +129,15 @@ def _claim(folder: Path, spec: dict[str, Any]) -> None:
         raise CacheError(f"cache {folder}: spec.json was edited; remove the folder or restore the file")
 
 
-def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, make: Any, tick: Tick) -> Extraction:
+def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, maker: ShardMaker, tick: Tick) -> Extraction:
     entries, ledger, reused = [], [], 0
     for split, number, videos, done in _portions(dataset, size):
         path = folder / "shards" / shard_name(split, number)
         if path.exists():
             reused += 1
         else:
-            write_shard(
-                path, make(videos, tick=lambda k, done=done: tick("encoding videos", done + k, len(dataset.videos)))
-            )
-        tick("encoding videos", done + len(videos), len(dataset.videos))
+            write_shard(path, maker.make(videos, _from(tick, done, len(dataset.videos))))
+        tick(STAGE, done + len(videos), len(dataset.videos))
         shard = read_shard(path)
         for video, status, error in zip(videos, shard.status_N, shard.error_N, strict=True):
             if status != OK:
@@ -117,6 +158,11 @@ def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, make:
     return Extraction(folder, len(dataset.videos), len(ledger), len(entries), reused)
 
 
+def _from(tick: Tick, start: int, total: int) -> Callable[[int], None]:
+    """Progress within a shard, counted over the whole dataset."""
+    return lambda done: tick(STAGE, start + done, total)
+
+
 def _portions(dataset: Dataset, size: int) -> Iterator[tuple[str, int, list[VideoRef], int]]:
     """Split, number within it, videos, and how many videos come before: fixed by the sorted list alone."""
     done = 0
@@ -125,39 +171,3 @@ def _portions(dataset: Dataset, size: int) -> Iterator[tuple[str, int, list[Vide
         for number, start in enumerate(range(0, len(videos), size)):
             yield split, number, videos[start : start + size], done
             done += len(videos[start : start + size])
-
-
-def _make_shard(videos: list[VideoRef], encoder: FrameEncoder, config: ExtractConfig, decoder: str, tick: Any) -> Shard:
-    """Decode and encode one shard's videos. Batches run across videos and never beyond the shard.
-
-    A video that fails is blank in its batch, so that every other video keeps its place there and its exact bits.
-    """
-    count = config.sample.frames
-    choose = partial(segment_centres, count=count)
-    blank = torch.zeros(count, 3, *encoder.size, dtype=torch.uint8)
-    waiting, features, indices, errors = blank[:0], [], [], []
-    for done, video in enumerate(videos, 1):
-        try:
-            frames, chosen = read_frames(video.path, choose, decoder)
-            fitted, error = encoder.fit(frames), ""
-            indices.append(chosen)
-        except DecodeError as reason:
-            fitted, error = blank, str(reason)[:200]
-        errors.append(error)
-        waiting = torch.cat([waiting, fitted])
-        while len(waiting) >= config.batch or (done == len(videos) and len(waiting)):
-            features.append(encoder.encode(waiting[: config.batch], config.batch))
-            waiting = waiting[config.batch :]
-            tick(done)
-    good_N = np.array([not error for error in errors])
-    rows = torch.cat(features).numpy()[good_N.repeat(count)]
-    return Shard(
-        features_RD=rows.astype(config.dtype),
-        frame_index_R=np.concatenate([*indices, np.empty(0)]).astype(np.int32),
-        view_R=np.zeros(len(rows), np.int32),
-        video_ptr=np.concatenate([[0], np.cumsum(count * good_N)]).astype(np.int64),
-        label_N=np.array([video.label for video in videos], np.int64),
-        status_N=np.where(good_N, OK, FAILED).astype(np.uint8),
-        id_N=tuple(video.id for video in videos),
-        error_N=tuple(errors),
-    )

@@ -1,16 +1,18 @@
 """A cache in, trained and tested runs out: shards → model → loss → metrics → run records."""
 
 import csv
-import hashlib
 import io
 import math
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from plfeat.backbone.text import TextTower
 from plfeat.config import TrainConfig
-from plfeat.files import canonical_json, write_text
+from plfeat.errors import PlfeatError
+from plfeat.files import sha256_of_json, write_text
 from plfeat.flows.backbones import backbone_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.records import FrameSet, Run, Tick
@@ -25,7 +27,7 @@ METHOD = "trained contexts"
 def run_name(config: TrainConfig, cache: Cache) -> str:
     """A folder name that differs whenever the configuration or the cache does."""
     settings = [config.model_dump(mode="json"), cache.fingerprint]
-    return f"{cache.spec['dataset']['name']}-{hashlib.sha256(canonical_json(settings)).hexdigest()[:8]}"
+    return f"{cache.spec['dataset']['name']}-{sha256_of_json(settings)[:8]}"
 
 
 def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretrained: str | None = None) -> list[Run]:
@@ -39,6 +41,9 @@ def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretr
     fleet = build_fleet(tower, cache.classes, config.context, config.seeds, start_scale)
     curve = train_fleet(fleet, train, val, config, tick)
     scores_ENC = fleet.score(pool(test)).numpy()
+    lost = [seed for seed, scores_NC in zip(config.seeds, scores_ENC, strict=True) if not np.isfinite(scores_NC).all()]
+    if lost:
+        raise PlfeatError(f"training diverged (seeds {lost}): the scores are not numbers; try a lower optim.rate")
     seconds = time.perf_counter() - started
     runs = []
     for member, seed in enumerate(config.seeds):

@@ -1,4 +1,7 @@
-"""Scores and labels in, per-video hits out. Ties go to the lower class index, so equal scores never look like skill."""
+"""Scores and labels in, per-video hits out.
+
+Ties go to the lower class index and a NaN is a miss, so that neither looks like skill.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +14,7 @@ def top_k_hits(scores_NC: NDArray[np.float32], label_N: NDArray[np.int64], k: in
     own = np.take_along_axis(scores_NC, label_N[:, None], axis=1)
     earlier = np.arange(scores_NC.shape[1]) < label_N[:, None]
     rank = ((scores_NC > own) | ((scores_NC == own) & earlier)).sum(axis=1)
-    return np.asarray(rank < k)
+    return np.asarray((rank < k) & ~np.isnan(scores_NC).any(axis=1))
 
 
 def mean_class_accuracy(hits_N: Hits, label_N: NDArray[np.int64]) -> float:

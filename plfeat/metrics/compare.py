@@ -22,8 +22,8 @@ def metrics_of(run: Run) -> dict[str, Any]:
     }
     if run.group:
         figures["groups"] = _by_group(hits[None], run)
-    if any(other is not None for other in run.mirror):
-        figures["mirror"] = float(mirror_hits(run.scores_NC, run.label_N, run.mirror).mean())
+    if run.mirror and len(twins := mirror_hits(run.scores_NC, run.label_N, run.mirror)):
+        figures["mirror"] = float(twins.mean())
     return figures
 
 

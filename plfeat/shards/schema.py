@@ -3,7 +3,6 @@
 Shapes: R frames (all videos of the shard, end to end), N videos, D feature width.
 """
 
-import hashlib
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from plfeat.files import canonical_json
+from plfeat.files import sha256_of_json
 
 FORMAT = 1
 OK, FAILED = 0, 1
@@ -58,4 +57,4 @@ def shard_name(split: str, index: int) -> str:
 
 def fingerprint(spec: dict[str, Any]) -> str:
     """Sixteen hex digits that change when anything that made the features changes."""
-    return hashlib.sha256(canonical_json(spec)).hexdigest()[:16]
+    return sha256_of_json(spec)[:16]
