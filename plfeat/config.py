@@ -105,9 +105,15 @@ def known_keys(cls: type[Config], prefix: str = "") -> Iterator[str]:
             yield from known_keys(field.annotation, f"{prefix}{name}.")
 
 
+def changes(config: Config) -> dict[str, Any]:
+    """The dotted keys in which `config` differs from the defaults, with its values."""
+    defaults = dict(_leaves(type(config)().model_dump(mode="json")))
+    return {key: value for key, value in _leaves(config.model_dump(mode="json")) if value != defaults[key]}
+
+
 def _refuse_unknown_keys(cls: type[Config], tree: dict[str, Any]) -> None:
     known = set(known_keys(cls))
-    for key in _dotted(tree):
+    for key, _ in _leaves(tree):
         if key not in known:
             raise unknown("config key", key, known)
 
@@ -116,12 +122,12 @@ def _nest(path: list[str], value: Any) -> dict[str, Any]:
     return {path[0]: _nest(path[1:], value) if path[1:] else value}
 
 
-def _dotted(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
+def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, dict) and value:
-            yield from _dotted(value, f"{prefix}{name}.")
+            yield from _leaves(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}"
+            yield f"{prefix}{name}", value
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from plfeat.config import TrainConfig, build
 from plfeat.errors import DataError
 from plfeat.flows.report import report, summarise
+from plfeat.flows.train import method_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.records import Run
 from plfeat.report.runs import environment, find_runs, load_run, save_run
@@ -100,6 +103,30 @@ def test_report_rebuilds_the_table_from_the_records_alone(tmp_path: Path) -> Non
     assert lines[1]["step_p"]
     with Image.open(tmp_path / "out" / "confusion.png") as picture:
         assert min(picture.size) > 300
+
+
+def test_copies_of_a_run_count_once_and_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:
+    for folder, run in (("a", _run()), ("b", _run()), ("c", _run("trained", 1))):
+        save_run(run, metrics_of(run), tmp_path / "runs" / folder)
+    assert [row.seeds for row in report([tmp_path / "runs"], tmp_path / "out", "T").rows] == [1, 1]
+    other = replace(_run(), scores_NC=_run(seed=5).scores_NC)
+    save_run(other, metrics_of(other), tmp_path / "runs" / "d")
+    with pytest.raises(DataError, match="both 'zero-shot' with seed 0, but differ"):
+        report([tmp_path / "runs"], tmp_path / "out", "T")
+
+
+def test_runs_over_two_caches_never_share_a_row(tmp_path: Path) -> None:
+    for folder, fingerprint in (("a", "aaaaaaaa"), ("b", "bbbbbbbb")):
+        run = replace(_run(), about=_run().about | {"fingerprint": fingerprint})
+        save_run(run, metrics_of(run), tmp_path / "runs" / folder)
+    rows = report([tmp_path / "runs"], tmp_path / "out", "T").rows
+    assert {row.method for row in rows} == {"zero-shot @aaaaaa", "zero-shot @bbbbbb"}
+
+
+def test_a_run_is_named_after_everything_that_is_not_at_its_default() -> None:
+    assert method_of(TrainConfig()) == "trained contexts"
+    config = build(TrainConfig, overrides=["optim.rate=0.5", "context.sharing=shared", "seeds=[7]"])
+    assert method_of(config) == "trained contexts, context.sharing=shared, optim.rate=0.5"
 
 
 def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def zero_shot(cache: Cache, out: Path, template: str = TEMPLATE, pretrained: str
     scale = backbone.model.logit_scale.exp()  # type: ignore[operator]
     scores = (scale * pool(test) @ text_CD.T).softmax(dim=-1).detach().numpy()
     about = {**about_run(cache, test), "config": {"template": template}, "seconds": time.perf_counter() - started}
-    run = run_of("zero-shot", 0, scores, cache, test, about)
+    method = "zero-shot" if template == TEMPLATE else f"zero-shot, {template!r}"
+    run = run_of(method, 0, scores, cache, test, about)
     save_run(run, metrics_of(run), out / "zero-shot")
     return [run]
 

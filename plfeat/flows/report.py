@@ -1,11 +1,12 @@
 """Runs in, tables and figures out. Never trains: everything is rebuilt from the records."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from plfeat.errors import DataError
 from plfeat.files import write_text
 from plfeat.metrics.classify import confusion
 from plfeat.metrics.compare import rows_of
@@ -35,7 +36,7 @@ class Report:
 
 def report(run_roots: list[Path], out: Path, title: str) -> Report:
     """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix."""
-    runs = [load_run(folder) for folder in find_runs(run_roots)]
+    runs = _distinct({folder: load_run(folder) for folder in find_runs(run_roots)})
     means = {method: _mean_hits(runs, method) for method in dict.fromkeys(run.method for run in runs)}
     return write_report(sorted(runs, key=lambda run: (means[run.method], run.method, run.seed)), out, title)
 
@@ -55,6 +56,20 @@ def write_report(runs: list[Run], out: Path, title: str) -> Report:
     counts = sum(confusion(run.scores_NC, run.label_N) for run in runs if run.method == best)
     confusion_figure(np.asarray(counts), runs[0].classes, runs[0].group, f"{title}: {best}", files[2])
     return Report(rows, files)
+
+
+def _distinct(found: dict[Path, Run]) -> list[Run]:
+    """Copies of one run count once. Runs over several caches say which, so that no row mixes them."""
+    several = len({run.about.get("fingerprint") for run in found.values()}) > 1
+    kept: dict[tuple[str, int], tuple[Path, Run]] = {}
+    for folder, run in found.items():
+        method = f"{run.method} @{run.about.get('fingerprint', '?')[:6]}" if several else run.method
+        first, other = kept.setdefault((method, run.seed), (folder, replace(run, method=method)))
+        if not np.array_equal(other.scores_NC, run.scores_NC):
+            raise DataError(
+                f"runs {first} and {folder} are both {method!r} with seed {run.seed}, but differ; report one"
+            )
+    return [run for _, run in kept.values()]
 
 
 def _mean_hits(runs: list[Run], method: str) -> float:

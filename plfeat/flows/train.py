@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from plfeat.backbone.text import TextTower
-from plfeat.config import TrainConfig
+from plfeat.config import TrainConfig, changes
 from plfeat.errors import PlfeatError
 from plfeat.files import sha256_of_json, write_text
 from plfeat.flows.backbones import backbone_of
@@ -22,6 +22,12 @@ from plfeat.train.checkpoint import save_member
 from plfeat.train.fleet import Epoch, build_fleet, pool, train_fleet
 
 METHOD = "trained contexts"
+
+
+def method_of(config: TrainConfig) -> str:
+    """What a table calls a run: the method, and whatever is not at its default, so that no two settings share a row."""
+    named = [f"{key}={value}" for key, value in changes(config).items() if key != "seeds"]
+    return ", ".join([METHOD, *named])
 
 
 def run_name(config: TrainConfig, cache: Cache) -> str:
@@ -49,7 +55,7 @@ def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretr
     for member, seed in enumerate(config.seeds):
         own = {**config.model_dump(mode="json"), "seeds": [seed]}
         about = {**about_run(cache, test), "config": own, "seconds": seconds, "members": len(config.seeds)}
-        run = run_of(METHOD, seed, scores_ENC[member], cache, test, about)
+        run = run_of(method_of(config), seed, scores_ENC[member], cache, test, about)
         folder = out / f"seed-{seed}"
         save_member(fleet, member, own, cache.classes, folder)
         write_text(folder / "curve.csv", _curve_csv(curve, member))
