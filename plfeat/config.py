@@ -5,22 +5,25 @@ A configuration comes from defaults, then a YAML file, then `a.b=c` overrides. B
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from plfeat.errors import UsageError, unknown
+from plfeat.errors import UsageError, first_line, unknown
+
+Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SampleConfig(Config):
     """Which frames of a video are looked at: the centres of equal segments."""
 
-    frames: int = Field(8, ge=1, le=512)
+    frames: Count = 8
 
 
 class ExtractConfig(Config):
@@ -32,40 +35,48 @@ class ExtractConfig(Config):
     sample: SampleConfig = SampleConfig()
     decoder: Literal["decord", "pyav"] | None = None
     dtype: Literal["float16", "float32"] = "float16"
-    batch: int = Field(256, ge=1)
-    shard: int = Field(2048, ge=1)
+    batch: Count = 256
+    shard: Count = 2048
 
 
 class ContextConfig(Config):
     """The learned words in front of a class name (eq. 1)."""
 
-    tokens: int = Field(16, ge=1)
+    tokens: Count = 16
     sharing: Literal["class", "shared"] = "class"
     start: Literal["phrase", "random"] = "phrase"
     phrase: str = "a video of action"
-    spread: float = Field(0.02, gt=0)
+    spread: float = Field(0.02, gt=0, le=1e3)
 
 
 class LossConfig(Config):
     """Coefficients of the matching losses (eq. 23)."""
 
-    video_to_text: float = Field(1.0, ge=0)
-    text_to_video: float = Field(1.0, ge=0)
+    video_to_text: Weight = 1.0
+    text_to_video: Weight = 1.0
+
+    @model_validator(mode="after")
+    def _something(self) -> "LossConfig":
+        if self.video_to_text == self.text_to_video == 0:
+            raise ValueError("with both coefficients 0 there is nothing to learn")
+        return self
 
 
 class OptimConfig(Config):
-    rate: float = Field(2e-3, gt=0)
-    weight_decay: float = Field(0.2, ge=0)
-    batch: int = Field(64, ge=2)
-    epochs: int = Field(50, ge=1)
-    warmup_epochs: int = Field(5, ge=0)
+    """AdamW, warm-up, half a cosine. The warm-up never takes more than half of the epochs."""
+
+    rate: float = Field(2e-3, gt=0, le=1e3)
+    weight_decay: Weight = 0.2
+    batch: Count = Field(64, ge=2)
+    epochs: Count = 50
+    warmup_epochs: int = Field(5, ge=0, strict=True)
 
 
 class TrainConfig(Config):
     context: ContextConfig = ContextConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
-    seeds: tuple[NonNegativeInt, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 63, strict=True)], ...] = Field((0, 1, 2), min_length=1)
 
     @field_validator("seeds")
     @classmethod
@@ -88,13 +99,15 @@ def build(cls: type[AnyConfig], file: Path | None = None, overrides: Iterable[st
         if not equals or not key.strip():
             raise UsageError(f"override {override!r} is not of the form key=value, for example optim.rate=1e-3")
         tree = _merge(tree, _nest(key.strip().split("."), _scalar(value)))
-    _refuse_unknown_keys(cls, tree)
     try:
+        _refuse_unknown_keys(cls, tree)
         return cls.model_validate(tree)
+    except RecursionError as error:
+        raise UsageError("config: a section contains itself") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"config {where}: {first['msg']}, found {first['input']!r}") from error
+        raise UsageError(f"config {where}: {first['msg']}, found {str(first['input'])[:60]!r}") from error
 
 
 def known_keys(cls: type[Config], prefix: str = "") -> Iterator[str]:
@@ -142,8 +155,8 @@ def _scalar(text: str) -> Any:
     """YAML, so a list is written `[1,2]`. YAML 1.1 reads `1e-3` as text; pydantic makes it a number."""
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"config value {text!r} is not valid YAML") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"config value {text[:60]!r} is not valid YAML") from error
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -151,8 +164,8 @@ def _read(file: Path) -> dict[str, Any]:
         tree = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"config file {file} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"config file {file} cannot be read as YAML: {str(error).splitlines()[0]}") from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"config file {file} cannot be read as YAML: {first_line(error)}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):

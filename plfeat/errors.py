@@ -28,6 +28,12 @@ class CacheError(PlfeatError):
     exit_code = 4
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's exception says, short enough for one of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """An unknown name, with the nearest known one, or the known ones while they are few."""
     names = sorted(known)

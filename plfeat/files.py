@@ -1,8 +1,11 @@
 """Files that appear whole or not at all: write beside, flush to disk, rename, flush the folder."""
 
+import glob
 import hashlib
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import Any
 def publish(path: Path) -> Iterator[Path]:
     """Yields the path to write to; on leaving without an error, that file becomes `path` at once and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         yield part
         with part.open("rb") as file:
@@ -28,7 +31,29 @@ def publish(path: Path) -> Iterator[Path]:
         os.close(folder)
 
 
+def part_of(path: Path) -> Path:
+    """Where this process builds what will become `path`. What processes that died left behind is removed."""
+    host = platform.node().replace("-", "_") or "here"
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}-*.part"):
+        pid = left.name.removesuffix(".part").rpartition("-")[2]
+        if pid.isdecimal() and int(pid) != os.getpid() and not _alive(int(pid)):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
+    if path.is_file() and path.read_bytes() == text.encode():
+        return  # a finished folder may be on a disk that can only be read
     with publish(path) as part:
         part.write_text(text, encoding="utf-8")
 

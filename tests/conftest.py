@@ -1,5 +1,6 @@
 """Shared parts, all real: toy videos on disk, the shipped toy CLIP, one cache, one whole demo."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from plfeat.flows.extract import extract
 from plfeat.records import silent
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy.videos import make
+
+HOME = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}"}
+"""For commands run as processes of their own, from any folder."""
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The command line: exit codes, one-line errors, results on stdout, remarks on stderr, nothing heavy too early."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -10,13 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import ENVIRONMENT, HOME
 
 from plfeat.shards.reader import Cache
 from plfeat_cli.main import app, main
 
-HOME = Path(__file__).resolve().parents[1]
 PLFEAT = [sys.executable, "-m", "plfeat_cli.main"]
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}"}
 
 
 def plfeat(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -74,7 +72,20 @@ WRONG = [
     (["eval"], 2, "say --zero-shot"),
     (["report", "nowhere"], 3, "nowhere does not exist"),
     (["report", "EMPTY"], 3, "no record.json under EMPTY"),
-    (["demo", "--videos", "3"], 2, "at least one for each of the 24 classes"),
+    (["demo", "--videos", "3"], 2, "expected at least 96"),
+    (["datasets", "make", "toy", "--videos", "3"], 2, "at least one for each of the 24 classes"),
+    (["datasets", "make", "toy", "--videos", "99999999999999999999"], 2, "at most 1000000"),
+    (["datasets", "make", "toy", "--out", "FILE/toy"], 2, "FILE is a file"),
+    (["extract", "--dataset", "toy", "--root", "VIDEOS", "--cache", "FILE"], 2, "FILE is a file"),
+    (["extract", "--dataset", "toy", "--root", "VIDEOS", "--model", ""], 2, "unknown model ''"),
+    (["extract", "--dataset", "toy", "--root", "VIDEOS", "--pretrained", "random:²"], 2, "random:SEED"),
+    (["train", "--frozen", "--out", "FILE", "--cache", "CACHE"], 2, "FILE is a file"),
+    (["train", "--frozen", "--set", "optim.rate=.inf"], 2, "config optim.rate"),
+    (["train", "--frozen", "--set", "seeds=[true]"], 2, "config seeds"),
+    (["train", "--frozen", "--set", "loss={video_to_text: 0, text_to_video: 0}"], 2, "nothing to learn"),
+    (["train", "--frozen", "--set", "optim.batch=2020-99-99"], 2, "not valid YAML"),
+    (["eval", "--zero-shot", "--template", "{", "--cache", "CACHE"], 2, "has no {}"),
+    (["eval", "--zero-shot", "--template", "w " * 100 + "{}", "--cache", "CACHE"], 2, "longer than the 77 tokens"),
     (["demo", "--set", "optm.rate=1"], 2, "did you mean 'optim.rate'?"),
     (["datasets", "make", "k400"], 2, "unknown dataset 'k400'"),
     (["datasets", "make", "folder"], 2, "only toy can"),
@@ -87,10 +98,12 @@ WRONG = [
     ("arguments", "code", "said"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
 )
 def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
-    arguments: list[str], code: int, said: str, tmp_path: Path, toy_folder: Path, monkeypatch, capfd
+    arguments: list[str], code: int, said: str, tmp_path: Path, toy_folder: Path, toy_cache: Cache, monkeypatch, capfd
 ) -> None:
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "VIDEOS").symlink_to(toy_folder)
+    (tmp_path / "CACHE").symlink_to(toy_cache.path)
+    (tmp_path / "FILE").write_text("a file")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLFEAT_CACHE", raising=False)
     monkeypatch.delenv("PLFEAT_DATA", raising=False)
@@ -116,9 +129,9 @@ def test_two_caches_are_listed_and_one_must_be_chosen(toy_cache: Cache, tmp_path
     assert str(tmp_path / "toy" / "two") in err
 
 
-def test_debug_shows_where(tmp_path: Path) -> None:
+def test_debug_shows_where_and_keeps_the_exit_code(tmp_path: Path) -> None:
     done = plfeat("--debug", "extract", "--dataset", "toy", cwd=tmp_path)
-    assert done.returncode != 0
+    assert done.returncode == 3
     assert "Traceback" in done.stderr
 
 
@@ -168,3 +181,36 @@ def test_text_results_go_to_stdout_and_remarks_to_stderr(toy_folder: Path, tmp_p
     assert done.stdout.startswith("method")
     assert "n = 72 test videos" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr + made.stderr
+
+
+def test_a_damaged_cache_is_listed_as_such(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    (tmp_path / "toy" / "bad").mkdir(parents=True)
+    (tmp_path / "toy" / "bad" / "manifest.json").write_text("{")
+    (tmp_path / "toy" / "good").symlink_to(toy_cache.path)
+    assert main(["cache", "ls", "--cache", str(tmp_path), "--json"]) == 0
+    listed = {Path(entry["path"]).name: entry["dataset"] for entry in json.loads(capfd.readouterr().out)}
+    assert listed == {"bad": "damaged", "good": "toy"}
+
+
+def test_paths_come_from_the_environment_too(toy_folder: Path, tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "toy").symlink_to(toy_folder)
+    monkeypatch.setenv("PLFEAT_DATA", str(tmp_path / "all"))
+    monkeypatch.setenv("PLFEAT_CACHE", str(tmp_path / "features"))
+    assert main(["extract", "--dataset", "toy", "--quiet"]) == 0
+    assert Path(capfd.readouterr().out.strip()).parent == tmp_path / "features" / "toy"
+    assert main(["datasets", "make", "toy", "--quiet", "--videos", "24"]) == 3  # it finds the other videos there
+
+
+def test_killed_while_drawing_it_leaves_no_worker_and_the_next_run_cleans_up(tmp_path: Path) -> None:
+    command = [*PLFEAT, "datasets", "make", "toy", "--out", "toy", "--videos"]
+    run = subprocess.Popen([*command, "4000"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    deadline = time.time() + 60
+    while not list(tmp_path.glob(".toy.*.part/*/*/*.mp4")) and time.time() < deadline:
+        time.sleep(0.05)
+    run.kill()
+    run.communicate(timeout=30)  # returns once nobody holds the pipe: the workers are gone
+    assert list(tmp_path.glob(".toy.*.part"))
+    subprocess.run([*command, "24", "--quiet"], cwd=tmp_path, env=ENVIRONMENT, check=True, capture_output=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["toy"]

@@ -24,7 +24,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
         ("optim.rat=1", "unknown config key 'optim.rat'; did you mean 'optim.rate'?"),
         ("optm.rate=1", "did you mean 'optim.rate'?"),
         ("optim=3", "config optim:"),
-        ("optim.rate=-1", "config optim.rate: Input should be greater than 0, found -1"),
+        ("optim.rate=-1", "config optim.rate: Input should be greater than 0, found '-1'"),
         ("optim.epochs=many", "config optim.epochs:"),
         ("optim.rate", "not of the form key=value"),
         ("optim.rate={", "not valid YAML"),

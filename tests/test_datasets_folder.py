@@ -38,6 +38,12 @@ def test_without_splits_everything_is_test_and_other_files_are_ignored(tmp_path:
     assert [(video.split, video.id) for video in read(root).videos] == [("test", "jump/1.mp4"), ("test", "run/2.mp4")]
 
 
+def test_videos_beside_the_splits_are_an_error_that_names_their_folder(tmp_path: Path) -> None:
+    root = _files(tmp_path, "train/jump/1.mp4", "validation/jump/2.mp4", "notes/a.txt")
+    with pytest.raises(DataError, match="beside them, videos in validation"):
+        read(root)
+
+
 def test_a_class_table_orders_groups_and_pairs_the_classes(tmp_path: Path) -> None:
     root = _files(tmp_path, "grow/1.mp4", "shrink/2.mp4", "glow/3.mp4")
     (root / "classes.csv").write_text("class,group,mirror\nshrink,order,grow\ngrow,order,shrink\nglow,look,\n")
@@ -54,6 +60,8 @@ def test_a_class_table_orders_groups_and_pairs_the_classes(tmp_path: Path) -> No
         "class,group,mirror\ngrow,order,shrunk\n",
         "class,group,mirror\nother,x,\n",
         "class,group,mirror\ngrow,x,\ngrow,y,\n",
+        "class,group,mirror\ngrow,x,grow\n",
+        "class,group,mirror\ngrow,x,glow\nglow,x,\n",
         "class,group,mirror\ngrow\n",
         "\x00\xff",
     ],

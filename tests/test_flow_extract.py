@@ -2,10 +2,15 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from conftest import ENVIRONMENT
 
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, DataError, UsageError
@@ -133,3 +138,81 @@ def test_an_unknown_model_is_found_out_before_anything_is_written(toy_folder: Pa
     with pytest.raises(UsageError, match="did you mean 'toy'"):
         extract(build(ExtractConfig, dataset="toy", model="tooy"), toy_folder, tmp_path / "cache", silent)
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("damage", ["bits", "label", "another shard", "half", "link"])
+def test_a_damaged_shard_is_made_again_and_never_taken_over(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, damage: str
+) -> None:
+    root = tmp_path / "cache"
+    folder = root / "toy" / toy_cache.path.name
+    shutil.copytree(toy_cache.path, folder)
+    (folder / "manifest.json").unlink()  # the harder case: no hash to compare with
+    victim, other = (folder / "shards" / name for name in ("test-00000.h5", "train-00000.h5"))
+    if damage == "bits":
+        with h5py.File(victim) as file:
+            offset = file["features"].id.get_offset()
+        content = bytearray(victim.read_bytes())
+        content[offset + 1000] ^= 4
+        victim.write_bytes(bytes(content))
+    elif damage == "label":
+        with h5py.File(victim, "r+") as file:
+            file["label"][0] = 23
+    elif damage == "half":
+        victim.write_bytes(victim.read_bytes()[:5000])
+    else:
+        victim.unlink()
+        victim.symlink_to(other) if damage == "link" else shutil.copy(other, victim)
+    done = extract(CONFIG, toy_folder, root, silent)
+    assert (done.shards, done.reused) == (5, 4)
+    assert _shards(done.path) == _shards(toy_cache.path)
+
+
+def test_a_damaged_video_gives_the_same_bytes_wherever_it_lies(toy_folder: Path, tmp_path: Path) -> None:
+    shards = []
+    for name in ("a", "a longer name"):
+        (tmp_path / name / "jumping").mkdir(parents=True)
+        content = bytearray(sorted(toy_folder.rglob("*.mp4"))[0].read_bytes())
+        (tmp_path / name / "jumping" / "1.mp4").write_bytes(bytes(content))
+        (tmp_path / name / "jumping" / "2.mp4").write_bytes(bytes(content[:4000]))
+        config = build(ExtractConfig, dataset="folder", model="toy", batch=8)
+        shards.append(_shards(extract(config, tmp_path / name, tmp_path / "cache" / name, silent).path))
+        time.sleep(1.1)  # a clock in an error text would show
+    assert shards[0] == shards[1]
+
+
+def test_a_full_disk_is_an_error_and_not_a_crash(toy_folder: Path, tmp_path: Path) -> None:
+    """A limit on the size of written files stands in for the disk; the process must live to tell."""
+    code = f"""
+import resource, signal, sys
+from plfeat_cli.main import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main(["extract", "--dataset", "toy", "--root", {str(toy_folder)!r}, "--quiet"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "File too large" in done.stderr
+    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.h5"))
+
+
+def test_two_extractions_of_the_same_thing_at_once_both_succeed(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "plfeat_cli.main", "extract", "--dataset", "toy", "--root", str(toy_folder)]
+    command += ["--set", "shard=32", "--quiet"]
+    both = [subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE) for _ in range(2)]
+    for run in both:
+        _, err = run.communicate(timeout=200)
+        assert run.returncode == 0, err
+    (folder,) = (tmp_path / "cache" / "toy").iterdir()
+    assert _shards(folder) == _shards(toy_cache.path)
+
+
+def test_a_finished_cache_is_left_alone(toy_cache: Cache, toy_folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in toy_cache.path.rglob("*")}
+    done = extract(CONFIG, toy_folder, toy_cache.path.parents[1], silent)
+    assert done.reused == done.shards
+    assert {path: path.stat().st_mtime_ns for path in toy_cache.path.rglob("*")} == before

@@ -75,13 +75,22 @@ def test_without_a_difference_p_is_uniform() -> None:
     assert (p < 0.05).mean() < 0.1
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+@pytest.mark.parametrize(("truth", "videos"), [(0.7, 150), (0.95, 24), (0.99, 100), (0.02, 100)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_intervals_cover_the_truth_about_as_often_as_they_say(truth: float, videos: int, seeds: int) -> None:
     rng = np.random.default_rng(3)
     covered = 0
-    for _ in range(100):
-        low, high = accuracy_interval((rng.random((1, 150)) < 0.7).astype(float))
-        covered += low <= 0.7 <= high
-    assert covered >= 88
+    for _ in range(400):
+        low, high = accuracy_interval((rng.random((seeds, videos)) < truth).astype(float))
+        covered += low <= truth <= high
+    assert covered >= 0.91 * 400
+
+
+def test_one_seed_is_wilsons_interval_and_seeds_that_agree_add_nothing() -> None:
+    hits = (np.random.default_rng(5).random((1, 80)) < 0.6).astype(float)
+    expected = binomtest(int(hits.sum()), 80).proportion_ci(method="wilson")
+    assert accuracy_interval(hits) == pytest.approx((expected.low, expected.high), abs=2e-3)
+    assert accuracy_interval(np.repeat(hits, 4, axis=0)) == pytest.approx(accuracy_interval(hits), abs=1e-9)
 
 
 def test_the_interval_of_a_difference_is_paired() -> None:

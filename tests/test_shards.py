@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from plfeat.errors import CacheError
+from plfeat.errors import CacheError, DataError
 from plfeat.files import publish, sha256_of
 from plfeat.shards.reader import Cache, open_cache, read_shard
 from plfeat.shards.schema import Shard, fingerprint
@@ -144,7 +144,7 @@ def test_one_flipped_bit_is_noticed_and_the_way_out_is_said(copy: Path) -> None:
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 1
     victim.write_bytes(bytes(content))
-    with pytest.raises(CacheError, match=r"expected sha256 .* found .*; delete it and run the same `plfeat extract`"):
+    with pytest.raises(CacheError, match=r"expected sha256 .* found .*; run the same `plfeat extract`"):
         open_cache(copy).read("test")
     open_cache(copy).read("train")
 
@@ -153,7 +153,7 @@ def test_an_edited_spec_is_noticed(copy: Path) -> None:
     spec = json.loads((copy / "spec.json").read_text())
     spec["model"]["activation"] = "quick_gelu"
     (copy / "spec.json").write_text(json.dumps(spec))
-    with pytest.raises(CacheError, match="one of them was edited"):
+    with pytest.raises(CacheError, match="one was edited"):
         open_cache(copy)
 
 
@@ -172,7 +172,7 @@ def test_an_unfinished_cache_says_so(copy: Path) -> None:
 
 
 def test_a_split_that_is_not_there_is_named_with_those_that_are(toy_cache: Cache) -> None:
-    with pytest.raises(CacheError, match="no split 'val'; it holds test, train"):
+    with pytest.raises(DataError, match="no split 'val'; it holds test, train"):
         toy_cache.read("val")
 
 

@@ -1,5 +1,6 @@
 """The fleet: many members are trained exactly as each would be alone, and nothing trainable is forgotten."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from safetensors.torch import load_file
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.config import TrainConfig, build
-from plfeat.errors import UsageError
+from plfeat.errors import DataError, PlfeatError, UsageError
+from plfeat.flows.train import train_frozen
 from plfeat.loss.match import matching_loss
 from plfeat.records import silent
 from plfeat.shards.reader import Cache
@@ -109,6 +111,20 @@ def test_contexts_that_do_not_fit_the_tower_are_refused_with_the_numbers(
 ) -> None:
     with pytest.raises(UsageError, match=r"context\.tokens=75 makes the longest prompt 81 tokens; .* reads 77"):
         _fleet(toy_tower, toy_cache, build(TrainConfig, overrides=["context.tokens=75"]))
+
+
+def test_one_training_video_is_refused(toy_tower: TextTower, toy_cache: Cache) -> None:
+    frames = toy_cache.read("train")
+    one = replace(frames, features_NTD=frames.features_NTD[:1], label_N=frames.label_N[:1], id_N=frames.id_N[:1])
+    with pytest.raises(DataError, match="at least 2 are needed"):
+        train_fleet(_fleet(toy_tower, toy_cache, TrainConfig()), one, None, TrainConfig(), silent)
+
+
+def test_a_run_that_diverges_is_an_error_and_not_a_result(toy_cache: Cache, tmp_path: Path) -> None:
+    config = build(TrainConfig, overrides=["optim.rate=1000", "optim.epochs=20"])
+    with pytest.raises(PlfeatError, match="training diverged"):
+        train_frozen(config, toy_cache, tmp_path, silent)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_warm_up_then_half_a_cosine() -> None:

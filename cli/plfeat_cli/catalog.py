@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from plfeat_cli import options, output
-from plfeat_cli.options import AsJson, CacheRoot, Quiet
+from plfeat_cli.options import AsJson, CacheRoot, DataRoot, Quiet
 
 datasets = typer.Typer(help="What can be extracted.")
 models = typer.Typer(help="What it can be extracted with.")
@@ -25,16 +25,17 @@ def list_datasets(as_json: AsJson = False) -> None:
 @datasets.command("make")
 def make_dataset(
     name: Annotated[str, typer.Argument(help="toy")],
-    out: Annotated[Path | None, typer.Option(help="Where the videos go. [default: data/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the videos go. [default: DATA/NAME]")] = None,
+    data: DataRoot = options.DATA,
     videos: Annotated[int, typer.Option(help="How many, over all classes and splits.")] = 960,
-    seed: Annotated[int, typer.Option(help="Other seeds make other videos.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Other seeds make other videos.", min=0, max=2**63)] = 0,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a dataset that can be made: the toy world's videos, as H.264 files."""
     from plfeat.flows import catalog
 
-    folder = out or options.dataset_root(name, None, None)
+    folder = options.new_folder(out, data / name)
     with output.progress(quiet) as tick:
         made = catalog.make_dataset(name, folder, videos, seed, tick)
     if not made:

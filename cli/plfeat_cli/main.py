@@ -4,13 +4,15 @@ Exit codes: 0 ok, 1 failed while running, 2 usage, 3 data, 4 cache, 130 interrup
 """
 
 import os
+import signal
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from plfeat import __version__
-from plfeat.errors import PlfeatError
+from plfeat.errors import PlfeatError, first_line
 from plfeat_cli import catalog, work
 
 _INTERRUPTED = 130
@@ -54,27 +56,39 @@ def main(arguments: list[str] | None = None) -> int:
         if code == _INTERRUPTED:  # typer catches Ctrl-C itself
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
-    except PlfeatError as error:
-        return _fail(str(error), error.exit_code, debug)
-    except typer.TyperException as error:
-        return _fail(error.format_message() + " (plfeat --help lists what there is)", error.exit_code, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; running the same command again continues", _INTERRUPTED, debug=False)
-    except BrokenPipeError:
-        return 0
-    except Exception as error:
-        said = (str(error).strip().splitlines() or ["no message"])[0]
-        return _fail(f"{type(error).__name__}: {said} (plfeat --debug … shows where)", 1, debug)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        message, code = _explain(error)
+        print("plfeat: " + " ".join(message.split()), file=sys.stderr)
+        return code
 
 
-def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        raise
-    print("plfeat: " + " ".join(message.split()), file=sys.stderr)
-    return code
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What to say, in one line, and the exit code."""
+    if isinstance(error, KeyboardInterrupt) or _stopped:
+        return "interrupted; running the same command again continues", _INTERRUPTED
+    if isinstance(error, PlfeatError):
+        return str(error), error.exit_code
+    if isinstance(error, typer.TyperException):
+        return error.format_message() + " (plfeat --help lists what there is)", error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}", 1
+    return f"{type(error).__name__}: {first_line(error)} (plfeat --debug … shows where)", 1
+
+
+_stopped: list[int] = []
+
+
+def _stop(number: int, frame: object) -> None:
+    """Ctrl-C and a polite kill end alike; whatever a library makes of the exception, the flag tells what happened."""
+    _stopped.append(number)
+    raise KeyboardInterrupt
 
 
 def entry() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     sys.exit(main())
 
 

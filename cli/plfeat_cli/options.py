@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from plfeat.errors import UsageError
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no remarks on stderr.")]
 Set = Annotated[
@@ -16,6 +18,7 @@ CacheAt = Annotated[
     Path, typer.Option("--cache", envvar="PLFEAT_CACHE", help="A cache, or the folder that holds caches.")
 ]
 CacheRoot = Annotated[Path, typer.Option("--cache", envvar="PLFEAT_CACHE", help="The folder that holds caches.")]
+DataRoot = Annotated[Path, typer.Option("--data", envvar="PLFEAT_DATA", help="The folder that holds datasets.")]
 Pretrained = Annotated[
     str | None, typer.Option("--pretrained", help="A weights tag of open_clip, a file, or random:SEED.")
 ]
@@ -26,6 +29,11 @@ REPORTS = Path("reports")
 DATA = Path("data")
 
 
-def dataset_root(dataset: str, root: Path | None, data: Path | None) -> Path:
-    """`--root`, else `$PLFEAT_DATA/<dataset>`, else `data/<dataset>`."""
-    return root if root is not None else (data or DATA) / dataset
+def new_folder(wanted: Path | None, default: Path | None = None) -> Path:
+    """A folder that can be made: found out before the work that is to be written into it."""
+    folder = wanted if wanted is not None else default
+    assert folder is not None
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{folder} cannot be a folder: {place} is a file")
+    return folder.absolute() if folder.name == "" else folder

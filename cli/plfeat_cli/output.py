@@ -41,12 +41,18 @@ def progress(quiet: bool) -> Iterator[Tick]:
         with _bars() as tick:
             yield tick
     else:
-        yield _lines
+        yield _lines()
 
 
-def _lines(stage: str, done: int, total: int) -> None:
-    if done == total:
-        say(f"{stage}: {done}/{total}")
+def _lines() -> Tick:
+    ended = set()
+
+    def tick(stage: str, done: int, total: int) -> None:
+        if done == total and stage not in ended:
+            ended.add(stage)
+            say(f"{stage}: {done}/{total}")
+
+    return tick
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from plfeat.errors import UsageError
 from plfeat_cli import options, output
-from plfeat_cli.options import AsJson, CacheAt, CacheRoot, ConfigFile, Pretrained, Quiet, Set
+from plfeat_cli.options import AsJson, CacheAt, CacheRoot, ConfigFile, DataRoot, Pretrained, Quiet, Set
 
 if TYPE_CHECKING:
     from plfeat.flows.report import Report
@@ -18,7 +18,7 @@ def demo(
     videos: Annotated[int, typer.Option(help="How many toy videos to make.")] = 960,
     out: Annotated[Path, typer.Option(help="Where the table and the figure go.")] = options.REPORTS / "demo",
     work: Annotated[Path, typer.Option(help="Where the videos and the runs go.")] = options.RUNS / "demo",
-    cache: CacheRoot = options.CACHE,
+    cache: Annotated[Path | None, typer.Option(help="Where the features go. [default: WORK/cache]")] = None,
     sets: Set = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -31,7 +31,7 @@ def demo(
     from plfeat.flows.demo import demo as run
 
     with output.progress(quiet) as tick:
-        done = run(work, out, cache, videos, settings, tick)
+        done = run(options.new_folder(work), options.new_folder(out), cache or work / "cache", videos, settings, tick)
     seconds = {stage: round(spent, 2) for stage, spent in done.seconds.items()}
     cached = done.extraction
     _finish(
@@ -44,7 +44,7 @@ def extract(
     root: Annotated[
         Path | None, typer.Option(help="The dataset's folder. [default: $PLFEAT_DATA/NAME, else data/NAME]")
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", envvar="PLFEAT_DATA", hidden=True)] = None,
+    data: DataRoot = options.DATA,
     model: Annotated[
         str | None, typer.Option(help="An open_clip model, or toy. [default: ViT-B-16; toy for toy]")
     ] = None,
@@ -58,14 +58,18 @@ def extract(
     """Cache the frozen frame features of every video. Run it again to continue."""
     from plfeat.config import ExtractConfig, build
 
-    chosen = {"dataset": dataset, "pretrained": pretrained, "model": model or ("toy" if dataset == "toy" else None)}
+    chosen = {
+        "dataset": dataset,
+        "pretrained": pretrained,
+        "model": "toy" if model is None and dataset == "toy" else model,
+    }
     settings = build(
         ExtractConfig, config, sets or (), **{key: value for key, value in chosen.items() if value is not None}
     )
     from plfeat.flows.extract import extract as run
 
     with output.progress(quiet) as tick:
-        done = run(settings, options.dataset_root(dataset, root, data), cache, tick)
+        done = run(settings, root or data / dataset, options.new_folder(cache), tick)
     if as_json:
         output.result(asdict(done))
         return
@@ -80,7 +84,9 @@ def extract(
 def train(
     frozen: Annotated[bool, typer.Option("--frozen", help="Train over cached features, both towers frozen.")] = False,
     cache: CacheAt = options.CACHE,
-    out: Annotated[Path | None, typer.Option(help="Where the runs go. [default: runs/<dataset>-<config hash>]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the runs go. [default: runs/<dataset>-<hash of the settings>]")
+    ] = None,
     pretrained: Pretrained = None,
     sets: Set = None,
     config: ConfigFile = None,
@@ -95,10 +101,10 @@ def train(
     settings = build(TrainConfig, config, sets or ())
     from plfeat.flows.catalog import choose_cache
     from plfeat.flows.report import summarise
-    from plfeat.flows.train import run_name, train_frozen
+    from plfeat.flows.train import METHOD, run_name, train_frozen
 
     chosen = choose_cache(cache)
-    folder = out or options.RUNS / run_name(settings, chosen)
+    folder = options.new_folder(out, options.RUNS / run_name(METHOD, settings.model_dump(mode="json"), chosen))
     with output.progress(quiet) as tick:
         done = summarise(train_frozen(settings, chosen, folder, tick, pretrained))
     _finish(done, as_json, quiet, runs=folder)
@@ -108,7 +114,9 @@ def evaluate(
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="Score with CLIP's own text features.")] = False,
     template: Annotated[str | None, typer.Option(help="The sentence around a class name, with {} for it.")] = None,
     cache: CacheAt = options.CACHE,
-    out: Annotated[Path | None, typer.Option(help="Where the run goes. [default: runs/<dataset>-zero-shot]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the run goes. [default: runs/<dataset>-<hash of the settings>]")
+    ] = None,
     pretrained: Pretrained = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -120,10 +128,12 @@ def evaluate(
     from plfeat.flows.evaluate import TEMPLATE
     from plfeat.flows.evaluate import zero_shot as run
     from plfeat.flows.report import summarise
+    from plfeat.flows.train import run_name
 
+    template = TEMPLATE if template is None else template
     chosen = choose_cache(cache)
-    folder = out or options.RUNS / f"{chosen.spec['dataset']['name']}-zero-shot"
-    done = summarise(run(chosen, folder, template or TEMPLATE, pretrained))
+    folder = options.new_folder(out, options.RUNS / run_name("zero-shot", template, chosen))
+    done = summarise(run(chosen, folder, template, pretrained))
     _finish(done, as_json, quiet, runs=folder)
 
 
@@ -137,7 +147,7 @@ def report(
     """Rebuild the table and the figure from run records. Never trains."""
     from plfeat.flows.report import report as run
 
-    done = run(runs, out, title)
+    done = run(runs, options.new_folder(out), title)
     _finish(done, as_json, quiet, files=done.files)
 
 

@@ -76,9 +76,7 @@ def plan(name: str, pretrained: str | None = None) -> Plan:
         raise UsageError(
             f"model {name} needs --pretrained: one of {', '.join(tags) or 'no known tag'}, a file or random:SEED"
         )
-    if pretrained.startswith("random:") or Path(pretrained).is_file():
-        tag, quick = dict[str, Any](), built_quick
-    elif pretrained in tags:
+    if pretrained in tags:
         tag = _shipped.get(name, {}).get(pretrained) or open_clip.get_pretrained_cfg(name, pretrained)
         quick = bool(tag.get("quick_gelu", False))
         if built_quick and not quick:
@@ -86,6 +84,8 @@ def plan(name: str, pretrained: str | None = None) -> Plan:
                 f"model {name} is built with QuickGELU but weights {pretrained!r} were trained with GELU; "
                 f"use the model without QuickGELU, or other weights: {', '.join(tags)}"
             )
+    elif pretrained.startswith("random:") or Path(pretrained).is_file():
+        tag, quick = dict[str, Any](), built_quick
     else:
         raise unknown(f"pretrained tag of {name}", pretrained, tags)
     size = config.get("vision_cfg", {}).get("image_size", 224)
@@ -140,7 +140,7 @@ def _random_seed(pretrained: str) -> int:
     kind, _, seed = pretrained.partition(":")
     if kind != "random":
         return 0
-    if not seed.isdigit():
+    if not (seed.isascii() and seed.isdecimal() and int(seed) < 1 << 63):
         raise UsageError(f"--pretrained {pretrained}: expected random:SEED with a whole number, for example random:0")
     return int(seed)
 
@@ -150,7 +150,7 @@ def _load_weights(model: nn.Module, chosen: Plan) -> None:
     try:
         missing, unexpected = load_checkpoint(model, path, strict=False)
     except Exception as error:  # a foreign or damaged file can fail in any way
-        raise PlfeatError(f"weights {path} cannot be read as {chosen.name}: {str(error).splitlines()[0]}") from error
+        raise PlfeatError(f"weights {path} cannot be read as {chosen.name} ({type(error).__name__})") from error
     missing = [name for name in missing if not _complete(model, name, path)]
     if missing or unexpected:
         raise PlfeatError(
@@ -177,6 +177,7 @@ def _weights_file(chosen: Plan) -> str:
         return chosen.pretrained
     from open_clip.pretrained import download_pretrained
 
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # one clear line below, instead of every retry
     try:
         return str(download_pretrained(chosen.tag))
     except Exception as error:

@@ -51,8 +51,13 @@ class TextTower(nn.Module):
 
     def tokenize(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids `[N, L]`, cut at the longest text's EOT, and the EOT positions `[N]`."""
-        ids = self.tokenizer(texts, context_length=self.context_length)
+        ids = self.tokenizer(texts, context_length=self.context_length + 1)
         eot = ids.argmax(dim=1)
+        if int(eot.max()) >= self.context_length:
+            text = texts[int(eot.argmax())]
+            raise UsageError(
+                f"text {text[:40] + '…'!r} is longer than the {self.context_length} tokens this tower reads"
+            )
         return ids[:, : int(eot.max()) + 1], eot
 
     def forward(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor) -> TextFeatures:

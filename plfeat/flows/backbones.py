@@ -16,7 +16,7 @@ def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
     made_by = cache.spec["model"]
     if made_by["pretrained"] == "file" and pretrained is None:
         raise CacheError(f"cache {cache.path} was made with weights from a file; name that file with --pretrained FILE")
-    backbone = open_backbone(made_by["model"], pretrained or made_by["pretrained"])
+    backbone = open_backbone(made_by["model"], made_by["pretrained"] if pretrained is None else pretrained)
     for fact in ("weights_sha256", "activation"):
         if backbone.about[fact] != made_by[fact]:
             raise CacheError(

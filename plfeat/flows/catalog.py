@@ -9,6 +9,8 @@ from plfeat.records import Tick
 from plfeat.shards.reader import Cache, find_caches, open_cache
 from plfeat.toy import videos
 
+_FACTS = ("path", "dataset", "model", "pretrained", "frames", "videos", "failed")
+
 
 def datasets() -> list[str]:
     return sorted(READERS)
@@ -25,7 +27,8 @@ def models() -> list[dict[str, Any]]:
 
 
 def caches(root: Path) -> list[dict[str, Any]]:
-    return [_summary(open_cache(path)) for path in find_caches(root)]
+    """What each is; a damaged one is listed as such."""
+    return [_summary(path) for path in find_caches(root)]
 
 
 def choose_cache(path: Path) -> Cache:
@@ -52,13 +55,19 @@ def make_dataset(name: str, out: Path, count: int, seed: int, tick: Tick) -> boo
     return videos.make(out, count, seed, tick)
 
 
-def _summary(cache: Cache) -> dict[str, Any]:
-    return {
-        "path": str(cache.path),
-        "dataset": cache.spec["dataset"]["name"],
-        "model": cache.spec["model"]["model"],
-        "pretrained": cache.spec["model"]["pretrained"],
-        "frames": cache.spec["sampler"]["frames"],
-        "videos": cache.manifest["videos"],
-        "failed": cache.manifest["failed"],
-    }
+def _summary(path: Path) -> dict[str, Any]:
+    try:
+        cache = open_cache(path)
+    except CacheError:
+        return dict.fromkeys(_FACTS, "damaged") | {"path": str(path)}
+    model, manifest = cache.spec["model"], cache.manifest
+    facts = (
+        str(path),
+        cache.spec["dataset"]["name"],
+        model["model"],
+        model["pretrained"],
+        cache.spec["sampler"]["frames"],
+        manifest["videos"],
+        manifest["failed"],
+    )
+    return dict(zip(_FACTS, facts, strict=True))

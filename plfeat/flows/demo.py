@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.errors import UsageError
 from plfeat.flows.evaluate import chance, zero_shot
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
@@ -15,6 +16,7 @@ from plfeat.shards.reader import open_cache
 from plfeat.toy.videos import make
 
 TITLE = "Toy world, frozen features"
+FEWEST = 96
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Demo:
 
 def demo(work: Path, out: Path, cache_root: Path, videos: int, config: TrainConfig, tick: Tick) -> Demo:
     """Chance, zero-shot and trained contexts on the toy test videos. What is already there is used again."""
+    if videos < FEWEST:
+        raise UsageError(f"--videos {videos}: expected at least {FEWEST}, four for each of the toy world's 24 classes")
     clock = [("", time.perf_counter())]
 
     def lap(stage: str) -> None:

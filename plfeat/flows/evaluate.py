@@ -27,7 +27,7 @@ def zero_shot(cache: Cache, out: Path, template: str = TEMPLATE, pretrained: str
     backbone = backbone_of(cache, pretrained)
     tower = TextTower(backbone.model, backbone.tokenizer)
     test = cache.read("test")
-    text_CD = F.normalize(tower.encode([template.format(name) for name in cache.classes]).sentence_ND, dim=-1)
+    text_CD = F.normalize(tower.encode([template.replace("{}", name) for name in cache.classes]).sentence_ND, dim=-1)
     scale = backbone.model.logit_scale.exp()  # type: ignore[operator]
     scores = (scale * pool(test) @ text_CD.T).softmax(dim=-1).detach().numpy()
     about = {**about_run(cache, test), "config": {"template": template}, "seconds": time.perf_counter() - started}

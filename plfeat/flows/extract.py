@@ -14,11 +14,11 @@ import torch
 from plfeat.backbone.vision import FrameEncoder
 from plfeat.config import ExtractConfig
 from plfeat.datasets import READERS
-from plfeat.errors import CacheError
+from plfeat.errors import CacheError, PlfeatError
 from plfeat.files import sha256_of, sha256_of_json, write_json, write_text
 from plfeat.flows.backbones import open_backbone
 from plfeat.records import Dataset, Tick, VideoRef
-from plfeat.shards.reader import read_shard
+from plfeat.shards.reader import open_cache, read_shard
 from plfeat.shards.schema import FAILED, FORMAT, OK, Shard, fingerprint, shard_name
 from plfeat.shards.writer import write_shard
 from plfeat.video.decode import DecodeError, decoder_version, default_decoder, read_frames
@@ -92,9 +92,12 @@ class ShardMaker:
                 waiting = waiting[self.batch :]
             decoded(done)
         good_N = np.array([not error for error in errors])
-        rows = torch.cat(features).numpy()[good_N.repeat(self.frames)]
+        with np.errstate(over="ignore"):
+            rows = torch.cat(features).numpy()[good_N.repeat(self.frames)].astype(self.dtype)
+        if not np.isfinite(rows).all():
+            raise PlfeatError(f"features of {videos[0].id} or a later video overflow {self.dtype}; set dtype=float32")
         return Shard(
-            features_RD=rows.astype(self.dtype),
+            features_RD=rows,
             frame_index_R=np.concatenate([*indices, np.empty(0)]).astype(np.int32),
             view_R=np.zeros(len(rows), np.int32),
             video_ptr=np.concatenate([[0], np.cumsum(self.frames * good_N)]).astype(np.int64),
@@ -106,7 +109,7 @@ class ShardMaker:
 
 
 def _about(dataset: Dataset) -> dict[str, Any]:
-    """The list of videos is hashed with the files' sizes: the same names with other contents are another dataset."""
+    """The list of videos is hashed with the files' sizes: the same names with other sizes are another dataset."""
     listing = [
         [video.id, video.label, video.split, video.path.stat().st_size if video.path.is_file() else -1]
         for video in dataset.videos
@@ -125,20 +128,27 @@ def _claim(folder: Path, spec: dict[str, Any]) -> None:
     path = folder / "spec.json"
     if not path.exists():
         write_json(path, spec)
-    elif json.loads(path.read_text()) != spec:
+        return
+    try:
+        same = json.loads(path.read_text()) == spec
+    except (OSError, ValueError):
+        same = False
+    if not same:
         raise CacheError(f"cache {folder}: spec.json was edited; remove the folder or restore the file")
 
 
 def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, maker: ShardMaker, tick: Tick) -> Extraction:
     entries, ledger, reused = [], [], 0
+    hashes = _known_hashes(folder)
     for split, number, videos, done in _portions(dataset, size):
         path = folder / "shards" / shard_name(split, number)
-        if path.exists():
+        shard = _kept(path, videos, hashes.get(path.name))
+        if shard is not None:
             reused += 1
+            tick(STAGE, done + len(videos), len(dataset.videos))
         else:
-            write_shard(path, maker.make(videos, _from(tick, done, len(dataset.videos))))
-        tick(STAGE, done + len(videos), len(dataset.videos))
-        shard = read_shard(path)
+            shard = maker.make(videos, _from(tick, done, len(dataset.videos)))
+            write_shard(path, shard)
         for video, status, error in zip(videos, shard.status_N, shard.error_N, strict=True):
             if status != OK:
                 ledger.append({"id": video.id, "path": str(video.path), "stage": "decode", "error": error})
@@ -156,6 +166,26 @@ def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, maker
     }
     write_json(folder / "manifest.json", manifest)
     return Extraction(folder, len(dataset.videos), len(ledger), len(entries), reused)
+
+
+def _known_hashes(folder: Path) -> dict[str, str]:
+    """What an earlier, finished run said about its shards; nothing if there was none or its manifest is damaged."""
+    try:
+        return {entry["name"]: entry["sha256"] for entry in open_cache(folder).manifest["shards"]}
+    except CacheError:
+        return {}
+
+
+def _kept(path: Path, videos: list[VideoRef], known_hash: str | None) -> Shard | None:
+    """The shard that is already there, if it is whole and holds just these videos."""
+    if path.is_symlink() or not path.is_file() or (known_hash and sha256_of(path) != known_hash):
+        return None
+    try:
+        shard = read_shard(path, verify=True)
+    except CacheError:
+        return None
+    same = shard.id_N == tuple(video.id for video in videos) and shard.label_N.tolist() == [v.label for v in videos]
+    return shard if same else None
 
 
 def _from(tick: Tick, start: int, total: int) -> Callable[[int], None]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from plfeat.errors import DataError
 from plfeat.files import write_text
-from plfeat.metrics.classify import confusion
+from plfeat.metrics.classify import confusion, top_k_hits
 from plfeat.metrics.compare import rows_of
 from plfeat.records import Row, Run
 from plfeat.report.figures import confusion_figure
@@ -73,5 +73,4 @@ def _distinct(found: dict[Path, Run]) -> list[Run]:
 
 
 def _mean_hits(runs: list[Run], method: str) -> float:
-    hits = [float((run.scores_NC.argmax(axis=1) == run.label_N).mean()) for run in runs if run.method == method]
-    return sum(hits) / len(hits)
+    return float(np.mean([top_k_hits(run.scores_NC, run.label_N, 1) for run in runs if run.method == method]))

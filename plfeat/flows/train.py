@@ -30,10 +30,9 @@ def method_of(config: TrainConfig) -> str:
     return ", ".join([METHOD, *named])
 
 
-def run_name(config: TrainConfig, cache: Cache) -> str:
-    """A folder name that differs whenever the configuration or the cache does."""
-    settings = [config.model_dump(mode="json"), cache.fingerprint]
-    return f"{cache.spec['dataset']['name']}-{sha256_of_json(settings)[:8]}"
+def run_name(method: str, settings: Any, cache: Cache) -> str:
+    """A folder name that differs whenever the method, its settings or the cache does."""
+    return f"{cache.spec['dataset']['name']}-{sha256_of_json([method, settings, cache.fingerprint])[:8]}"
 
 
 def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretrained: str | None = None) -> list[Run]:
@@ -42,7 +41,8 @@ def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretr
     backbone = backbone_of(cache, pretrained)
     tower = TextTower(backbone.model, backbone.tokenizer)
     train, test = cache.read("train"), cache.read("test")
-    val = cache.read("val") if any(entry["split"] == "val" for entry in cache.manifest["shards"]) else None
+    has_val = any(entry["split"] == "val" and entry["failed"] < entry["videos"] for entry in cache.manifest["shards"])
+    val = cache.read("val") if has_val else None
     start_scale = float(backbone.model.logit_scale)  # type: ignore[arg-type]
     fleet = build_fleet(tower, cache.classes, config.context, config.seeds, start_scale)
     curve = train_fleet(fleet, train, val, config, tick)

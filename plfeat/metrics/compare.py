@@ -75,7 +75,8 @@ def _by_group(hits_SN: NDArray[Any], run: Run) -> dict[str, float]:
 
 def _step(above_SN: NDArray[np.float64], here_SN: NDArray[np.float64]) -> Step:
     low, high = difference_interval(here_SN, above_SN)
-    pairs = list(zip(_cycle(above_SN, len(here_SN)), here_SN, strict=True))
+    seeds = max(len(above_SN), len(here_SN))
+    pairs = list(zip(_cycle(above_SN, seeds), _cycle(here_SN, seeds), strict=True))
     return Step(
         gain=float(here_SN.mean() - above_SN.mean()),
         low=low,

@@ -20,12 +20,13 @@ def confusion_figure(
     side = min(24.0, 3.2 + 0.24 * len(classes))
     figure, axes = plt.subplots(figsize=(side + 0.6, side), layout="constrained")
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-    axes.set_yticks(range(len(classes)), classes, fontsize=7)
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7, parse_math=False)
+    axes.set_yticks(range(len(classes)), classes, fontsize=7, parse_math=False)
     for edge in [i for i in range(1, len(group)) if group[i] != group[i - 1]]:
         axes.axhline(edge - 0.5, color="0.4", linewidth=0.8)
         axes.axvline(edge - 0.5, color="0.4", linewidth=0.8)
-    axes.set(xlabel="first choice", ylabel="true class", title=title)
+    axes.set(xlabel="first choice", ylabel="true class")
+    axes.set_title(title, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
     with publish(path) as part:
         figure.savefig(part, format="png", dpi=110, metadata={"Software": None})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from plfeat.errors import DataError
+from plfeat.errors import DataError, first_line
 from plfeat.files import publish, write_json
 from plfeat.records import Run
 
@@ -52,15 +52,31 @@ def load_run(folder: Path) -> Run:
             mirror=tuple(record["mirror"]),
             about={key: value for key, value in record.items() if key not in own},
         )
+        _check(run)
     except FileNotFoundError as error:
         raise DataError(f"run {folder}: {Path(error.filename).name} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"run {folder}: the record or its scores are damaged ({error})") from error
-    if not len(run.label_N) == len(run.id_N) == len(scores) or scores.shape[1:] != (len(run.classes),):
-        raise DataError(
-            f"run {folder}: {len(scores)} scores, {len(run.id_N)} videos and {len(run.classes)} classes do not fit"
-        )
+    except Exception as error:  # numpy and zipfile have a type for every kind of rubbish
+        raise DataError(f"run {folder}: the record or its scores are damaged ({first_line(error)})") from error
     return run
+
+
+def _check(run: Run) -> None:
+    """Raises unless the parts fit each other and the scores are numbers."""
+    classes, videos = len(run.classes), len(run.id_N)
+    wrong = {
+        "method or seed": not (isinstance(run.method, str) and isinstance(run.seed, int)),
+        "scores": run.scores_NC.shape != (videos, classes) or run.scores_NC.dtype.kind != "f",
+        "labels": run.label_N.shape != (videos,) or run.label_N.dtype.kind != "i",
+        "no videos": videos == 0,
+        "groups": len(run.group) not in (0, classes) or len(run.mirror) not in (0, classes),
+    }
+    for part, is_wrong in wrong.items():
+        if is_wrong:
+            raise ValueError(part)
+    if not np.isfinite(run.scores_NC).all():
+        raise ValueError("scores that are not numbers")
+    if run.label_N.min() < 0 or run.label_N.max() >= classes:
+        raise ValueError("labels beyond the classes")
 
 
 def find_runs(roots: list[Path]) -> list[Path]:

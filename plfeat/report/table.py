@@ -13,7 +13,7 @@ def as_dicts(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def as_csv(rows: list[Row]) -> str:
-    """One line a row, every figure in full, nested ones flattened."""
+    """One line a row, nested figures flattened."""
     flat = pd.json_normalize(as_dicts(rows), sep="_").drop(columns="step", errors="ignore")
     text: str = flat.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     return text
@@ -62,8 +62,9 @@ def footnotes(rows: list[Row]) -> list[str]:
     notes = [
         f"n = {rows[0].n} test videos"
         + (f"; {missing} more have no features and are left out of every row" if missing else "; none missing")
-        + ". Intervals: bootstrap over seeds and videos. p: sign-flip permutation paired by video, Holm-corrected; "
-        "n.s. = not significant at 5 %. changed: videos on which the two rows disagree."
+        + ". Intervals: 95 %, over videos and seeds. p: sign-flip permutation paired by video, Holm-corrected, for "
+        "these runs on other videos (not for other seeds); n.s. = not significant at 5 %. "
+        "changed: videos on which the two rows disagree."
     ]
     pairs = next((row.mirror_n for row in rows if row.mirror is not None), 0)
     if pairs:

@@ -9,10 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from plfeat.errors import CacheError
+from plfeat.errors import CacheError, DataError, first_line
 from plfeat.files import sha256_of
 from plfeat.records import FrameSet
-from plfeat.shards.schema import FEATURE_TYPES, FORMAT, LAYOUT, OK, Shard, fingerprint
+from plfeat.shards.schema import FEATURE_TYPES, FORMAT, LAYOUT, OK, Shard, fingerprint, shard_name
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Cache:
         entries = [entry for entry in self.manifest["shards"] if entry["split"] == split]
         if not entries:
             splits = sorted({entry["split"] for entry in self.manifest["shards"]})
-            raise CacheError(f"cache {self.path}: no split {split!r}; it holds {', '.join(splits)}")
+            raise DataError(f"cache {self.path}: no split {split!r}; it holds {', '.join(splits)}")
         shards = []
         for entry in entries:
             path = self.path / "shards" / entry["name"]
-            found = sha256_of(path) if path.is_file() else "no file"
+            found = sha256_of(path) if path.is_file() and not path.is_symlink() else "no file"
             if found != entry["sha256"]:
                 raise CacheError(
                     f"{path}: expected sha256 {entry['sha256'][:12]}…, found {found[:12]}; "
-                    "delete it and run the same `plfeat extract` again"
+                    "run the same `plfeat extract` again"
                 )
             shards.append(read_shard(path))
         return _frame_set(shards, f"cache {self.path}, split {split!r}")
@@ -62,13 +62,34 @@ def open_cache(path: Path) -> Cache:
     try:
         spec, manifest = json.loads(spec_path.read_text()), json.loads(manifest_path.read_text())
         said, is_now = manifest["fingerprint"], fingerprint(spec)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"cache {path}: spec.json or manifest.json is damaged ({error})") from error
+        _check_bookkeeping(spec, manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CacheError(f"cache {path}: spec.json or manifest.json is damaged ({first_line(error)})") from error
     if said != is_now:
-        raise CacheError(
-            f"cache {path}: spec.json has fingerprint {is_now}, the manifest says {said}; one of them was edited"
-        )
+        raise CacheError(f"cache {path}: spec.json has fingerprint {is_now}, the manifest says {said}; one was edited")
     return Cache(path, spec, manifest)
+
+
+def _check_bookkeeping(spec: dict[str, Any], manifest: dict[str, Any]) -> None:
+    """Raises unless everything that is read later is there, and a shard's name can only be that of a shard."""
+    if spec["format"] != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, found {spec['format']}")
+    for section, keys in {
+        "dataset": ("name", "classes", "group", "mirror"),
+        "model": ("model", "pretrained", "weights_sha256", "activation"),
+        "sampler": ("frames",),
+    }.items():
+        for key in keys:
+            spec[section][key]
+    _ = manifest["videos"], manifest["failed"]
+    names = [entry["name"] for entry in manifest["shards"]]
+    if len(set(names)) < len(names):
+        raise ValueError("a shard is listed twice")
+    for entry in manifest["shards"]:
+        _ = entry["sha256"], entry["videos"], entry["failed"]
+        number = str(entry["name"]).removeprefix(f"{entry['split']}-").removesuffix(".h5")
+        if not number.isdecimal() or entry["name"] != shard_name(entry["split"], int(number)):
+            raise ValueError(f"{entry['name']!r} is not the name of a shard of split {entry['split']!r}")
 
 
 def find_caches(root: Path) -> Iterator[Path]:
@@ -76,27 +97,34 @@ def find_caches(root: Path) -> Iterator[Path]:
     yield from sorted(manifest.parent for manifest in root.glob("*/*/manifest.json"))
 
 
-def read_shard(path: Path) -> Shard:
-    """One shard, every dataset checked against the schema before it is touched."""
+def read_shard(path: Path, verify: bool = False) -> Shard:
+    """One shard, every dataset checked against the schema before it is touched; with `verify`, every checksum too."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("plfeat_format") != FORMAT:
                 raise CacheError(f"{path}: expected shard format {FORMAT}, found {file.attrs.get('plfeat_format')}")
             located = {name: _locate(file, name, path) for name in LAYOUT}
     except OSError as error:
-        raise CacheError(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]})") from error
+        raise CacheError(f"{path}: not a readable HDF5 file ({first_line(error)})") from error
     arrays = {name: _map(path, *where) for name, where in located.items()}
     _check_sizes(arrays, path)
-    return Shard(
+    try:
+        ids, errors = ([text.decode() for text in arrays[name].tolist()] for name in ("id", "error"))
+    except UnicodeDecodeError as error:
+        raise CacheError(f"{path}: a name in it is not UTF-8") from error
+    shard = Shard(
         features_RD=arrays["features"],
         frame_index_R=arrays["frame_index"],
         view_R=arrays["view"],
         video_ptr=arrays["video_ptr"],
         label_N=arrays["label"],
         status_N=arrays["status"],
-        id_N=tuple(text.decode() for text in arrays["id"].tolist()),
-        error_N=tuple(text.decode() for text in arrays["error"].tolist()),
+        id_N=tuple(ids),
+        error_N=tuple(errors),
     )
+    if verify and not np.array_equal(shard.checksums(), arrays["checksum"]):
+        raise CacheError(f"{path}: features do not have the checksums stored with them")
+    return shard
 
 
 Where = tuple[np.dtype[Any], tuple[int, ...], int | None]
@@ -134,6 +162,8 @@ def _check_sizes(arrays: dict[str, np.ndarray], path: Path) -> None:
     pointers = arrays["video_ptr"]
     if sizes["P"] != sizes["N"] + 1 or pointers[0] != 0 or pointers[-1] != sizes["R"] or (np.diff(pointers) < 0).any():
         raise CacheError(f"{path}: video_ptr does not divide {sizes['R']} rows among {sizes['N']} videos")
+    if ((np.diff(pointers) > 0) != (arrays["status"] == OK)).any():
+        raise CacheError(f"{path}: status does not say which videos have rows")
 
 
 def _frame_set(shards: list[Shard], where: str) -> FrameSet:

@@ -21,10 +21,15 @@ def write_shard(path: Path, shard: Shard) -> None:
         "id": _fixed_width(shard.id_N),
         "error": _fixed_width(shard.error_N),
     }
-    with publish(path) as part, h5py.File(part, "w") as file:
+    # built in memory: HDF5 crashes the whole process when a disk fills up under it
+    with h5py.File("shard", "w", driver="core", backing_store=False) as file:
         file.attrs["plfeat_format"] = FORMAT
         for name, array in arrays.items():
             file.create_dataset(name, data=array)  # contiguous: a reader can map it
+        file.flush()
+        image = file.id.get_file_image()
+    with publish(path) as part:
+        part.write_bytes(image)
 
 
 def _fixed_width(texts: tuple[str, ...]) -> np.ndarray:

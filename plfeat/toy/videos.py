@@ -1,16 +1,19 @@
 """The toy dataset on disk: real H.264 files in the folder layout, so that nothing downstream knows that it is a toy."""
 
 import csv
+import json
 import multiprocessing
 import os
 import shutil
+import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from plfeat.errors import DataError, UsageError
-from plfeat.files import write_json
+from plfeat.files import part_of, write_json
 from plfeat.records import SPLITS, Tick
 from plfeat.toy.draw import draw
 from plfeat.toy.motion import film
@@ -19,6 +22,7 @@ from plfeat.toy.world import ACTIONS, mirror_of
 VIDEOS = 20221203  # the seed domain of videos; pretraining pictures have another
 SHARES = {"train": 0.5, "val": 0.1, "test": 0.4}
 RATE = 12
+MOST = 1_000_000
 _MARK = "toy.json"
 # x264's macroblock tree gave other bytes for the same frames from one call to the next; without it they never changed
 _H264 = {"crf": "16", "preset": "veryfast", "x264-params": "mbtree=0:threads=1"}
@@ -26,24 +30,37 @@ _H264 = {"crf": "16", "preset": "veryfast", "x264-params": "mbtree=0:threads=1"}
 
 def make(out: Path, videos: int, seed: int, tick: Tick, workers: int | None = None) -> bool:
     """Write the dataset under `out`, whole or not at all. False if that very dataset is already there."""
-    if videos < len(ACTIONS):
-        raise UsageError(f"--videos {videos}: expected at least one for each of the {len(ACTIONS)} classes")
+    if not len(ACTIONS) <= videos <= MOST:
+        raise UsageError(
+            f"--videos {videos}: expected at least one for each of the {len(ACTIONS)} classes, and at most {MOST}"
+        )
     wanted = {"dataset": "toy", "version": 1, "videos": videos, "seed": seed}
-    if (out / _MARK).is_file() and (out / _MARK).read_text() == _as_text(wanted):
+    out = out.resolve()
+    if _marked(out) == wanted:
         return False
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} already holds something else; name another folder with --out, or remove it")
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(out)
     try:
         _fill(part, plan(videos), seed, tick, workers or os.cpu_count() or 1)
         write_json(part / _MARK, wanted)
         if out.exists():
             out.rmdir()
         part.rename(out)
+    except OSError:
+        if _marked(out) != wanted:  # unless another process has just finished the very same
+            raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return True
+
+
+def _marked(folder: Path) -> object:
+    try:
+        return json.loads((folder / _MARK).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def plan(videos: int) -> list[tuple[str, int, int]]:
@@ -90,12 +107,23 @@ def _fill(folder: Path, jobs: list[tuple[str, int, int]], seed: int, tick: Tick,
             _write_one(folder, *job, seed)
             tick("drawing videos", done, len(jobs))
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow, (os.getpid(),)) as pool:
         pending = [pool.submit(_write_some, folder, jobs[i : i + 16], seed) for i in range(0, len(jobs), 16)]
         done = 0
         for future in pending:
             done += future.result()
             tick("drawing videos", done, len(jobs))
+
+
+def _follow(parent: int) -> None:
+    """A worker ends when its parent does, however that ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _write_some(folder: Path, jobs: list[tuple[str, int, int]], seed: int) -> int:
@@ -109,9 +137,3 @@ def _write_one(folder: Path, split: str, index: int, number: int, seed: int) -> 
     write_video(
         folder / split / name / f"{name.replace(' ', '_')}_{number:05d}.mp4", frames_of(split, index, number, seed)
     )
-
-
-def _as_text(mark: dict[str, object]) -> str:
-    import json
-
-    return json.dumps(mark, indent=2, ensure_ascii=False) + "\n"

@@ -15,7 +15,7 @@ from torch import nn
 
 from plfeat.backbone.text import TextTower
 from plfeat.config import ContextConfig, TrainConfig
-from plfeat.errors import UsageError
+from plfeat.errors import DataError, UsageError
 from plfeat.loss.match import matching_loss
 from plfeat.metrics.classify import top_k_hits
 from plfeat.model.prompt import PromptLearner, starting_contexts
@@ -108,7 +108,12 @@ def train_fleet(fleet: Fleet, train: FrameSet, val: FrameSet | None, config: Tra
     orders = [torch.Generator().manual_seed(seed) for seed in config.seeds]
     optimiser = torch.optim.AdamW(parameter_groups(fleet, optim.weight_decay), lr=optim.rate)
     per_epoch = len(list(_starts(len(label_N), batch)))
-    steps, warmup, step = optim.epochs * per_epoch, optim.warmup_epochs * per_epoch, 0
+    if per_epoch == 0:
+        raise DataError(
+            f"{len(label_N)} training video has features; at least 2 are needed to match against each other"
+        )
+    steps, step = optim.epochs * per_epoch, 0
+    warmup = min(optim.warmup_epochs * per_epoch, steps // 2)
     curve = []
     for epoch in range(optim.epochs):
         order_EN = torch.stack([torch.randperm(len(label_N), generator=order) for order in orders])

@@ -1,4 +1,4 @@
-"""Warm-up, then half a cosine down to zero."""
+"""Warm-up, then half a cosine towards zero."""
 
 import math
 

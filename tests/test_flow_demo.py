@@ -1,0 +1,117 @@
+"""The slice from video to table: the ladder holds, the numbers repeat, the pages are there."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ENVIRONMENT, DemoRun
+from PIL import Image
+from scipy.stats import binomtest
+
+from plfeat.metrics.classify import top_k_hits
+from plfeat.metrics.stats import mcnemar_p
+from plfeat.records import Row
+from plfeat.report.runs import find_runs, load_run
+from plfeat_cli.main import main
+
+CHANCE = 1 / 24
+
+
+@pytest.fixture(scope="module")
+def rows(demo_run: DemoRun) -> dict[str, Row]:
+    return {row.method: row for row in demo_run.demo.report.rows}
+
+
+def test_the_ladder_holds(rows: dict[str, Row]) -> None:
+    """chance < zero-shot < trained contexts, every step significant, corrected and in every single seed."""
+    assert list(rows) == ["chance", "zero-shot", "trained contexts"]
+    assert rows["trained contexts"].seeds >= 3
+    for method in ("zero-shot", "trained contexts"):
+        step = rows[method].step
+        assert step is not None
+        assert step.low > 0, method
+        assert step.p < 0.05, method
+        assert len(step.seed_p) >= 3
+        assert max(step.seed_p) < 0.05, method
+
+
+def test_the_ladders_first_step_is_above_the_chance_one_can_compute(demo_run: DemoRun) -> None:
+    """An independent look at the stored scores: no table code between them and the claim."""
+    runs = [load_run(folder) for folder in find_runs([demo_run.work])]
+    hits = {(run.method, run.seed): top_k_hits(run.scores_NC, run.label_N, 1).astype(float) for run in runs}
+    zero_shot = hits["zero-shot", 0]
+    assert zero_shot.mean() > 3 * CHANCE
+    assert binomtest(int(zero_shot.sum()), len(zero_shot), CHANCE, alternative="greater").pvalue < 1e-6
+    for seed in range(3):
+        assert hits["trained contexts", seed].mean() > zero_shot.mean()
+        assert mcnemar_p(hits["trained contexts", seed], zero_shot) < 0.05
+
+
+def test_zero_shot_is_clearly_above_chance_and_clearly_below_the_ceiling(rows: dict[str, Row]) -> None:
+    row = rows["zero-shot"]
+    assert row.low > 3 * CHANCE
+    assert row.high < 0.8
+
+
+def test_order_stays_near_pairwise_chance_because_mean_pooling_has_none(rows: dict[str, Row]) -> None:
+    for row in rows.values():
+        assert row.mirror is not None
+        assert 0.35 < row.mirror < 0.65, row.method
+    trained = rows["trained contexts"].groups
+    assert trained["order"] < 0.65
+    assert trained["appearance"] > trained["order"]
+
+
+def test_every_stratum_stands_in_the_table(demo_run: DemoRun) -> None:
+    text = (demo_run.out / "table.md").read_text()
+    for word in ("appearance", "set", "order", "mirror pairs", "[95 %]", "n = 384 test videos; none missing"):
+        assert word in text, word
+    lines = list(csv.DictReader(io.StringIO((demo_run.out / "table.csv").read_text())))
+    assert [line["method"] for line in lines] == ["chance", "zero-shot", "trained contexts"]
+    with Image.open(demo_run.out / "confusion.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_a_record_says_everything_about_its_run(demo_run: DemoRun) -> None:
+    record = json.loads((demo_run.work / "runs" / "trained-contexts" / "seed-0" / "record.json").read_text())
+    assert record["fingerprint"] == demo_run.demo.extraction.path.name
+    assert record["n"] == 384
+    assert record["missing"] == 0
+    assert record["config"]["seeds"] == [0]
+    assert record["model"]["activation"] == "gelu"
+    assert record["environment"]["packages"]["open_clip_torch"]
+    assert record["seconds"] > 0
+    names = {path.name for path in (demo_run.work / "runs" / "trained-contexts" / "seed-0").iterdir()}
+    assert names == {"record.json", "scores.npz", "model.safetensors", "config.json", "classes.json", "curve.csv"}
+
+
+def test_the_demo_twice_gives_the_same_numbers_and_one_json_document(tmp_path: Path, monkeypatch, capfd) -> None:
+    documents, tables = [], []
+    for folder in ("one", "two", "two"):  # the third finds its videos, features and runs already there
+        (tmp_path / folder).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / folder)
+        assert main(["demo", "--videos", "96", "--set", "optim.epochs=3", "--json", "--quiet"]) == 0
+        out, err = capfd.readouterr()
+        assert err == ""
+        document = json.loads(out)
+        documents.append((document["rows"], document["cache"], document["files"]))
+        tables.append((Path("reports/demo/table.md").read_bytes(), Path("reports/demo/confusion.png").read_bytes()))
+    assert documents[0] == documents[1] == documents[2]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_the_demo_needs_no_network(tmp_path: Path) -> None:
+    code = """
+import socket, sys
+def refuse(*a, **k): raise AssertionError("the network was asked")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from plfeat_cli.main import main
+sys.exit(main(["--debug", "demo", "--videos", "96", "--set", "optim.epochs=1", "--quiet"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
