@@ -158,11 +158,11 @@ def _write_curve(rows: list[dict[str, float]], out: Path) -> None:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows({k: round(v, 4) for k, v in row.items()} for row in rows)
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name in (*PROBES, "image_to_text_recall@1_of_512"):
-        axes.plot([row["images"] for row in rows], [row[name] for row in rows], label=name.replace("_", " "))
-    axes.set(xlabel="pictures seen", ylabel="held-out accuracy", ylim=(0, 1.02), title="toy CLIP, pretraining")
-    axes.legend()
+        axes.plot([row["images"] / 1000 for row in rows], [row[name] for row in rows], label=name.replace("_", " "))
+    axes.set(xlabel="thousand pictures seen", ylabel="held-out accuracy", ylim=(0, 1.02), title="toy CLIP, pretraining")
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(out / "curve.png", dpi=100)
     plt.close(figure)
 
