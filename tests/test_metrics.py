@@ -135,7 +135,9 @@ def test_rows_compare_each_method_with_the_one_above() -> None:
     assert metrics_of(better[0])["top1"] == pytest.approx(rows[1].top1)
 
 
-@pytest.mark.parametrize("other", [{"id_N": tuple("pqrstu")}, {"classes": ("a", "b", "z")}])
+@pytest.mark.parametrize(
+    "other", [{"id_N": tuple("pqrstu")}, {"classes": ("a", "b", "z")}, {"about": {"list_sha256": "other"}}]
+)
 def test_runs_over_different_videos_never_share_a_table(other: dict[str, object]) -> None:
     labels = np.arange(6) % 3
     with pytest.raises(DataError, match="different test videos"):

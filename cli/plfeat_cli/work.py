@@ -31,7 +31,8 @@ def demo(
     from plfeat.flows.demo import demo as run
 
     with output.progress(quiet) as tick:
-        done = run(options.new_folder(work), options.new_folder(out), cache or work / "cache", videos, settings, tick)
+        work, out, features = (options.new_folder(place) for place in (work, out, cache or work / "cache"))
+        done = run(work, out, features, videos, settings, tick)
     seconds = {stage: round(spent, 2) for stage, spent in done.seconds.items()}
     cached = done.extraction
     _finish(

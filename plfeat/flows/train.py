@@ -86,6 +86,7 @@ def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
         "split": "test",
         "model": cache.spec["model"],
         "fingerprint": cache.fingerprint,
+        "list_sha256": cache.spec["dataset"]["list_sha256"],
         "missing": test.missing,
         "environment": environment(),
     }

@@ -93,8 +93,14 @@ def _cycle(hits_SN: NDArray[np.float64], count: int) -> list[NDArray[np.float64]
 
 
 def _check_same_videos(first: Run, family: list[Run]) -> None:
+    """The same names are not enough: two datasets may share them, so the hash of the list must be the same too."""
     for run in family:
-        same = run.id_N == first.id_N and run.classes == first.classes and np.array_equal(run.label_N, first.label_N)
+        same = (
+            run.id_N == first.id_N
+            and run.classes == first.classes
+            and np.array_equal(run.label_N, first.label_N)
+            and run.about.get("list_sha256") == first.about.get("list_sha256")
+        )
         if not same:
             raise DataError(
                 f"runs {first.method!r} and {run.method!r} (seed {run.seed}) saw different test videos "

@@ -75,7 +75,7 @@ def _check_bookkeeping(spec: dict[str, Any], manifest: dict[str, Any]) -> None:
     if spec["format"] != FORMAT:
         raise ValueError(f"expected format {FORMAT}, found {spec['format']}")
     for section, keys in {
-        "dataset": ("name", "classes", "group", "mirror"),
+        "dataset": ("name", "classes", "group", "mirror", "list_sha256"),
         "model": ("model", "pretrained", "weights_sha256", "activation"),
         "sampler": ("frames",),
     }.items():

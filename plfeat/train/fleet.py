@@ -102,7 +102,7 @@ def pool(frames: FrameSet) -> torch.Tensor:
 def train_fleet(fleet: Fleet, train: FrameSet, val: FrameSet | None, config: TrainConfig, tick: Tick) -> list[Epoch]:
     """Trains in place; returns the curve. The last epoch is what counts: nothing is selected."""
     video_ND, label_N = pool(train), torch.from_numpy(train.label_N)
-    val_ND = pool(val) if val else None
+    watched = (pool(val), val.label_N) if val else None
     optim = config.optim
     batch = min(optim.batch, len(label_N))
     orders = [torch.Generator().manual_seed(seed) for seed in config.seeds]
@@ -130,11 +130,9 @@ def train_fleet(fleet: Fleet, train: FrameSet, val: FrameSet | None, config: Tra
             optimiser.step()
             total_E += loss_E.detach()
             step += 1
-        tops = (
-            [float(top_k_hits(s, val.label_N, 1).mean()) for s in fleet.score(val_ND).numpy()]
-            if val and val_ND is not None
-            else None
-        )
+        tops = None
+        if watched:
+            tops = [float(top_k_hits(scores, watched[1], 1).mean()) for scores in fleet.score(watched[0]).numpy()]
         curve.append(Epoch(epoch + 1, (total_E / per_epoch).tolist(), tops))
         tick("training prompts", epoch + 1, optim.epochs)
     return curve
