@@ -50,6 +50,10 @@ class FrameEncoder:
         goal = list(self.size) if self.squash else [self.size[0]]
         return pixels.center_crop(pixels.resize(frames, goal, self.interpolation, antialias=True), list(self.size))
 
+    def normalise(self, frames_BCHW: torch.Tensor) -> torch.Tensor:
+        """uint8 frames to what the vision tower eats."""
+        return (frames_BCHW.float() / 255 - self.mean) / self.std
+
     @torch.inference_mode()
     def encode(self, frames_BCHW: torch.Tensor, batch: int) -> torch.Tensor:
         """Features `[B, D]`, projected, not normalised. Every pass has `batch` frames; the last one is padded."""
@@ -57,6 +61,6 @@ class FrameEncoder:
         for chunk in frames_BCHW.split(batch):
             padding = batch - len(chunk)
             padded = F.pad(chunk, (0, 0, 0, 0, 0, 0, 0, padding))
-            features: torch.Tensor = self.model.encode_image((padded.float() / 255 - self.mean) / self.std)  # type: ignore[operator]
+            features: torch.Tensor = self.model.encode_image(self.normalise(padded))  # type: ignore[operator]
             parts.append(features[: len(chunk)])
         return torch.cat(parts)

@@ -142,19 +142,27 @@ def _fill(folder: Path, spec: dict[str, Any], dataset: Dataset, size: int, maker
     hashes = _known_hashes(folder)
     for split, number, videos, done in _portions(dataset, size):
         path = folder / "shards" / shard_name(split, number)
-        shard = _kept(path, videos, hashes.get(path.name))
+        digest = hashes.get(path.name)
+        shard = _kept(path, videos, digest)
         if shard is not None:
             reused += 1
             tick(STAGE, done + len(videos), len(dataset.videos))
         else:
             shard = maker.make(videos, _from(tick, done, len(dataset.videos)))
             write_shard(path, shard)
+            digest = None
         for video, status, error in zip(videos, shard.status_N, shard.error_N, strict=True):
             if status != OK:
                 ledger.append({"id": video.id, "path": str(video.path), "stage": "decode", "error": error})
         failed = int((shard.status_N != OK).sum())
         entries.append(
-            {"name": path.name, "sha256": sha256_of(path), "split": split, "videos": len(videos), "failed": failed}
+            {
+                "name": path.name,
+                "sha256": digest or sha256_of(path),
+                "split": split,
+                "videos": len(videos),
+                "failed": failed,
+            }
         )
     write_text(folder / "ledger.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ledger))
     manifest = {

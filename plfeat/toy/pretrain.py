@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip import CLIP, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
+from open_clip import CLIP, SimpleTokenizer
+from open_clip.transform import PreprocessCfg
 from safetensors.torch import load_file
 
+from plfeat.backbone.text import TextFeatures, TextTower
+from plfeat.backbone.vision import FrameEncoder
 from plfeat.toy import clip
 from plfeat.toy.captions import POSITIONS, SIZES, STATES, caption, pictures, stray_vocabulary
-from plfeat.toy.draw import draw
+from plfeat.toy.draw import SIZE, draw
 from plfeat.toy.world import COLOURS, NOUNS
 
 PICTURES = 20221204  # the seed domain of pretraining; videos live in plfeat.toy.videos.VIDEOS
@@ -29,37 +32,29 @@ PEAK_RATE = 1.5e-3
 
 
 def sample(
-    domain: list[int], count: int, tokenizer: SimpleTokenizer, stray: list[str]
+    domain: list[int], count: int, tower: TextTower, stray: list[str]
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, np.ndarray]]:
-    """Pictures `[count, 3, H, W]`, token ids `[count, L]` cut at the longest caption, and what they show."""
+    """Pictures `[count, 3, H, W]` uint8, token ids `[count, L]` cut at the longest caption, and what they show."""
     rng = np.random.default_rng([PICTURES, *domain])
     scene, truth = pictures(rng, count)
     texts = [caption(rng, {k: int(v[i]) for k, v in truth.items()}, stray) for i in range(count)]
-    tokens = tokenizer(texts)
-    tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
-    images = normalise(torch.from_numpy(draw(scene, rng)))
-    return images, tokens, truth
+    tokens, _ = tower.tokenize(texts)
+    return torch.from_numpy(draw(scene, rng)).permute(0, 3, 1, 2), tokens, truth
 
 
-def normalise(images: torch.Tensor) -> torch.Tensor:
-    """uint8 `[N, H, W, 3]` to what the vision tower eats, `[N, 3, H, W]`."""
-    mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
-    return ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+def encode_tokens(tower: TextTower, tokens: torch.Tensor) -> torch.Tensor:
+    """Sentence features `[N, D]` of token ids; EOT is the highest id there is."""
+    features: TextFeatures = tower(tower.token_embedding(tokens), tokens.argmax(dim=1))
+    return features.sentence_ND
 
 
-def encode_text(model: CLIP, tokens: torch.Tensor) -> torch.Tensor:
-    """`model.encode_text` on token ids already cut at the longest EOT."""
-    length = tokens.shape[1]
-    hidden = model.token_embedding(tokens) + model.positional_embedding[:length]
-    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
-    return hidden[torch.arange(len(tokens)), tokens.argmax(dim=1)] @ model.text_projection
-
-
-def contrastive_loss(images_BD: torch.Tensor, tokens_BL: torch.Tensor, model: CLIP) -> torch.Tensor:
+def contrastive_loss(
+    images_BD: torch.Tensor, tokens_BL: torch.Tensor, tower: TextTower, scale: torch.Tensor
+) -> torch.Tensor:
     """Each picture names its caption among the distinct ones; a caption shares its mass over its pictures."""
     distinct_UL, which_B = torch.unique(tokens_BL, dim=0, return_inverse=True)
-    texts_UD = F.normalize(encode_text(model, distinct_UL).float(), dim=-1)
-    logits_BU = model.logit_scale.exp() * F.normalize(images_BD.float(), dim=-1) @ texts_UD.T
+    texts_UD = F.normalize(encode_tokens(tower, distinct_UL).float(), dim=-1)
+    logits_BU = scale * F.normalize(images_BD.float(), dim=-1) @ texts_UD.T
     shared_UB = F.one_hot(which_B, len(distinct_UL)).T.float()
     shared_UB = shared_UB / shared_UB.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits_BU, which_B) + F.cross_entropy(logits_BU.T, shared_UB)) / 2
@@ -75,12 +70,12 @@ PROBES = {
 
 
 @torch.inference_mode()
-def held_out_figures(model: CLIP, tokenizer: SimpleTokenizer, stray: list[str], count: int) -> dict[str, float]:
+def held_out_figures(model: CLIP, tower: TextTower, stray: list[str], count: int) -> dict[str, float]:
     """Zero-shot accuracy per attribute and caption retrieval, on pictures never trained on."""
     was_training = model.training
     model.eval()
-    images, tokens, truth = sample([HELD_OUT, 0], count, tokenizer, stray)
-    seen = F.normalize(model.encode_image(images), dim=-1)
+    images, tokens, truth = sample([HELD_OUT, 0], count, tower, stray)
+    seen = F.normalize(model.encode_image(FrameEncoder(model, PreprocessCfg(size=SIZE)).normalise(images)), dim=-1)
     figures = {}
     for attribute, prompts in PROBES.items():
         hits = 0
@@ -90,11 +85,11 @@ def held_out_figures(model: CLIP, tokenizer: SimpleTokenizer, stray: list[str], 
                 if not these.any():
                     continue
                 words = {"noun": NOUNS[noun], "colour": list(COLOURS)[colour]}
-                texts = F.normalize(model.encode_text(tokenizer([p.format(**words) for p in prompts])), dim=-1)
+                texts = F.normalize(tower.encode([p.format(**words) for p in prompts]).sentence_ND, dim=-1)
                 guess = (seen[torch.from_numpy(these)] @ texts.T).argmax(dim=1).numpy()
                 hits += int((guess == truth[attribute][these]).sum())
         figures[attribute] = hits / count
-    said = F.normalize(encode_text(model, tokens), dim=-1)
+    said = F.normalize(encode_tokens(tower, tokens), dim=-1)
     similarity = seen[:512] @ said[:512].T
     target = torch.arange(len(similarity))
     for k in (1, 5):
@@ -114,15 +109,17 @@ def train(images_to_see: int, seed: int, out: Path, weights: Path) -> None:
     tokenizer = SimpleTokenizer()
     stray = stray_vocabulary(tokenizer.encoder)
     model = clip.untrained()
+    tower, frames = TextTower(model, tokenizer), FrameEncoder(model, PreprocessCfg(size=SIZE))
     trained = [p for p in model.parameters() if p.requires_grad]
     steps = images_to_see // BATCH
     optimiser = torch.optim.AdamW(trained, lr=PEAK_RATE, weight_decay=0.05, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, total_steps=steps, pct_start=0.1)
     rows, losses, started = [], [], time.perf_counter()
     for step in range(steps):
-        images, tokens, _ = sample([HELD_OUT + 1, seed, step], BATCH, tokenizer, stray)
+        images, tokens, _ = sample([HELD_OUT + 1, seed, step], BATCH, tower, stray)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = contrastive_loss(model.encode_image(images), tokens, model)
+            seen = model.encode_image(frames.normalise(images))
+            loss = contrastive_loss(seen, tokens, tower, model.logit_scale.exp())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -131,7 +128,7 @@ def train(images_to_see: int, seed: int, out: Path, weights: Path) -> None:
         model.logit_scale.data.clamp_(max=np.log(100))
         losses.append(loss.item())
         if (step + 1) % 250 == 0 or step + 1 == steps:
-            figures = held_out_figures(model, tokenizer, stray, 1024)
+            figures = held_out_figures(model, tower, stray, 1024)
             row = {"images": (step + 1) * BATCH, "loss": float(np.mean(losses)), **figures}
             losses.clear()
             rows.append(row)
@@ -145,7 +142,7 @@ def train(images_to_see: int, seed: int, out: Path, weights: Path) -> None:
         "seed": seed,
         "images": steps * BATCH,
         "held_out_pictures": 8192,
-        **held_out_figures(model, tokenizer, stray, 8192),
+        **held_out_figures(model, tower, stray, 8192),
     }
     (out / "result.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
