@@ -21,22 +21,64 @@ class Config(BaseModel):
 
 
 class SampleConfig(Config):
-    """Which frames of a video are looked at: the centres of equal segments."""
+    """Which frames of a video are looked at. One view: the centres of `frames` equal segments. Several: a random frame
+    of each segment, every view with its own seed. Dense: every n-th frame or so many a second, at most `cap`."""
 
     frames: Count = 8
+    views: Count = 1  # of a training video
+    test_views: Count = 1  # of any other
+    seed: int = Field(0, ge=0, lt=1 << 63, strict=True)
+    every: Count | None = None
+    fps: float | None = Field(None, gt=0, le=1e4)
+    cap: Count = 512
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "SampleConfig":
+        if self.every is not None and self.fps is not None:
+            raise ValueError("every and fps are two ways to say how densely; choose one")
+        if (self.every or self.fps) and max(self.views, self.test_views) > 1:
+            raise ValueError("dense sampling has one view; leave views and test_views at 1")
+        return self
 
 
 class ExtractConfig(Config):
     """Everything that decides what the features are, and nothing that only decides how fast they come."""
 
     dataset: str
+    fold: int = Field(1, ge=1, le=3, strict=True)  # which of the published splits, where there are several
     model: str = "ViT-B-16"
     pretrained: str | None = None
+    weights: Path | None = None  # a file instead of a tag
+    activation: Literal["gelu", "quick_gelu"] | None = None  # what the weights in that file were trained with
     sample: SampleConfig = SampleConfig()
+    augment: Literal["none", "flip", "rand", "rand+flip"] = "none"  # of training views, when there are several
     decoder: Literal["decord", "pyav"] | None = None
-    dtype: Literal["float16", "float32"] = "float16"
+    fallback: bool = False  # a video that one decoder cannot read may be read by the other
+    also: tuple[Literal["pre", "patch"], ...] = ()
+    dtype: Literal["float16", "bfloat16", "float32"] = "float16"
+    device: str | None = Field(None, pattern=r"^(cpu|cuda(:\d+)?)$")
+    compute: Literal["float32", "float16", "bfloat16"] | None = None  # float32 on a CPU, float16 on a GPU
+    compile: bool = False
     batch: Count = 256
     shard: Count = 2048
+
+    @model_validator(mode="before")
+    @classmethod
+    def _toy_by_toy(cls, given: Any) -> Any:
+        """The toy videos are made for the toy model."""
+        if isinstance(given, dict) and given.get("dataset") == "toy":
+            return {"model": "toy"} | given
+        return given
+
+    @model_validator(mode="after")
+    def _possible(self) -> "ExtractConfig":
+        if self.augment != "none" and self.sample.views == 1:
+            raise ValueError("augment changes training views; ask for several with sample.views (--views)")
+        if self.weights is not None and self.pretrained is not None:
+            raise ValueError("pretrained and weights both say which weights; choose one")
+        if len(set(self.also)) < len(self.also):
+            raise ValueError("also names something twice")
+        return self
 
 
 class ContextConfig(Config):
@@ -89,11 +131,17 @@ class TrainConfig(Config):
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
-def build(cls: type[AnyConfig], file: Path | None = None, overrides: Iterable[str] = (), **settings: Any) -> AnyConfig:
-    """A `cls` from `settings`, then `file`, then `overrides` such as `optim.rate=1e-3`; later ones win."""
-    tree: dict[str, Any] = dict(settings)
-    if file is not None:
-        tree = _merge(tree, _read(file))
+def build(
+    cls: type[AnyConfig],
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+    settings: dict[str, Any] | None = None,
+    **more: Any,
+) -> AnyConfig:
+    """A `cls` from `file`, then `settings` by dotted key, then `overrides` like `optim.rate=1e-3`; later ones win."""
+    tree = _read(file) if file is not None else {}
+    for key, value in ((settings or {}) | more).items():
+        tree = _merge(tree, _nest(key.split("."), value))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():

@@ -1,20 +1,22 @@
 """The records that rooms hand each other. Plain, frozen, without behaviour worth testing."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 SPLITS = ("train", "val", "test")
 
-Tick = Callable[[str, int, int], None]
-"""How long work reports itself: `tick("encoding train", done, total)`."""
+
+class Tick(Protocol):
+    """How long work reports itself: `tick("encoding train", done, total, "12 videos/s")`."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "", /) -> None: ...
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def silent(stage: str, done: int, total: int, note: str = "", /) -> None:
     """The Tick that says nothing."""
 
 
@@ -26,6 +28,8 @@ class VideoRef:
     path: Path
     label: int
     split: str
+    start: float | None = None  # seconds: a trimmed segment of the file
+    end: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +46,9 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class FrameSet:
-    """The cached features of one split, in memory: N videos of T frames."""
+    """The cached features of one split, in memory: N videos in V views of T frames."""
 
-    features_NTD: NDArray[np.floating[Any]]
+    features_NVTD: NDArray[np.floating[Any]]
     label_N: NDArray[np.int64]
     id_N: tuple[str, ...]
     missing: int  # videos of the annotation that have no features

@@ -28,8 +28,8 @@ def test_fit_is_within_two_levels_of_the_reference_transform(height: int, width:
     encoder = FrameEncoder(torch.nn.Identity(), cfg)
     frames = _noise(height, width)
     reference = image_transform_v2(cfg, is_train=False)(Image.fromarray(frames[0]))
-    found = (encoder.fit(frames).float() / 255 - encoder.mean) / encoder.std
-    levels = ((found[0] - reference) * encoder.std * 255).abs()
+    found = (encoder.fit(frames).float() / 255 - encoder.pixels.mean) / encoder.pixels.std
+    levels = ((found[0] - reference) * encoder.pixels.std * 255).abs()
     assert float(levels.max()) <= 2.01
     assert float(levels.mean()) <= 0.1
 

@@ -36,7 +36,7 @@ def test_interrupted_and_continued_it_gives_the_same_bytes(toy_cache: Cache, toy
     class PowerCutError(Exception):
         pass
 
-    def cut(stage: str, done: int, total: int) -> None:
+    def cut(stage: str, done: int, total: int, note: str = "", /) -> None:
         if done >= 70:
             raise PowerCutError
 
@@ -58,7 +58,7 @@ def test_bad_videos_are_counted_and_named_and_the_rest_is_unharmed(toy_folder: P
     for victim, content in zip(victims, (b"", b"garbage", victims[2].read_bytes()[:900]), strict=True):
         victim.write_bytes(content)
     done = extract(CONFIG, root, tmp_path / "cache", silent)
-    assert (done.videos, done.failed) == (120, 3)
+    assert (done.tally.videos, done.tally.failed) == (120, 3)
     ledger = [json.loads(line) for line in (done.path / "ledger.jsonl").read_text().splitlines()]
     assert [line["id"] for line in ledger] == [victim.relative_to(root).as_posix() for victim in victims]
     assert all(line["stage"] == "decode" and line["error"] for line in ledger)
@@ -66,14 +66,14 @@ def test_bad_videos_are_counted_and_named_and_the_rest_is_unharmed(toy_folder: P
     assert (len(frames.id_N), frames.missing) == (45, 3)
     clean = open_cache(extract(CONFIG, toy_folder, tmp_path / "clean", silent).path).read("train")
     kept = [clean.id_N.index(name) for name in frames.id_N]
-    assert np.array_equal(frames.features_NTD, clean.features_NTD[kept])
+    assert np.array_equal(frames.features_NVTD, clean.features_NVTD[kept])
 
 
 def test_all_videos_bad_is_still_a_cache_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "videos" / "jumping").mkdir(parents=True)
     (tmp_path / "videos" / "jumping" / "a.mp4").write_bytes(b"x")
     done = extract(build(ExtractConfig, dataset="folder", model="toy"), tmp_path / "videos", tmp_path / "c", silent)
-    assert (done.videos, done.failed) == (1, 1)
+    assert (done.tally.videos, done.tally.failed) == (1, 1)
     with pytest.raises(CacheError, match="split 'test': no video has features"):
         open_cache(done.path).read("test")
 
@@ -85,7 +85,7 @@ def test_other_contents_under_the_same_names_are_another_cache(toy_cache: Cache,
 
 
 @pytest.mark.parametrize(
-    "change", [{"sample": {"frames": 4}}, {"dtype": "float32"}, {"decoder": "pyav"}, {"batch": 64}]
+    "change", [{"sample": {"frames": 4}}, {"dtype": "float32"}, {"decoder": "decord"}, {"batch": 64}]
 )
 def test_another_way_of_making_features_is_another_cache(
     toy_cache: Cache, toy_folder: Path, tmp_path: Path, change
@@ -100,20 +100,20 @@ def test_the_spec_names_everything_that_made_the_features(toy_cache: Cache) -> N
     assert len(spec["model"]["weights_sha256"]) == 64
     assert spec["preprocess"]["interpolation"] == "bicubic"
     assert set(spec["decoder"]) == {"name", "version"}
-    assert spec["sampler"]["frames"] == 8
+    assert spec["sampler"] == {"kind": "segments", "frames": 8, "seed": 0, "views": 1, "test_views": 1}
 
 
 def test_cached_features_are_the_live_ones(toy_cache: Cache, toy_folder: Path, toy_backbone) -> None:
     from plfeat.backbone.vision import FrameEncoder
-    from plfeat.video.decode import default_decoder, read_frames
+    from plfeat.video.decode import DEFAULT, read_frames
     from plfeat.video.sampling import segment_centres
 
     frames = toy_cache.read("test")
     encoder = FrameEncoder(toy_backbone.model, toy_backbone.preprocess)
     for index in (0, 31, 71):
-        video, _ = read_frames(toy_folder / frames.id_N[index], lambda n: segment_centres(n, 8), default_decoder())
-        live = encoder.encode(encoder.fit(video), batch=8).numpy()
-        np.testing.assert_allclose(frames.features_NTD[index], live, rtol=2e-3, atol=2e-3)
+        clip = read_frames(toy_folder / frames.id_N[index], lambda t: segment_centres(len(t), 8), DEFAULT)
+        live = encoder.encode(encoder.fit(clip.frames_UHWC), batch=8).numpy()
+        np.testing.assert_allclose(frames.features_NVTD[index, 0], live, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_full_disk_is_an_error_and_not_a_crash(toy_folder: Path, tmp_path: Pat
 import resource, signal, sys
 from plfeat_cli.main import main
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 sys.exit(main(["extract", "--dataset", "toy", "--root", {str(toy_folder)!r}, "--quiet"]))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)

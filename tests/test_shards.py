@@ -29,6 +29,7 @@ def shard(lengths: list[int], width: int = 4, seed: int = 0) -> Shard:
         label_N=np.arange(len(lengths), dtype=np.int64) % 3,
         status_N=np.array([0 if n else 1 for n in lengths], np.uint8),
         id_N=tuple(f"vidéo {i}" for i in range(len(lengths))),
+        decoder_N=("decord",) * len(lengths),
         error_N=tuple("" if n else "no frames" for n in lengths),
     )
 
@@ -42,7 +43,7 @@ def test_a_shard_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, 
     for name in ("features_RD", "frame_index_R", "view_R", "video_ptr", "label_N", "status_N"):
         assert np.array_equal(getattr(before, name), getattr(after, name)), name
         assert getattr(before, name).dtype == getattr(after, name).dtype
-    assert (after.id_N, after.error_N) == (before.id_N, before.error_N)
+    assert (after.id_N, after.decoder_N, after.error_N) == (before.id_N, before.decoder_N, before.error_N)
 
 
 def test_the_same_shard_is_the_same_bytes(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_the_score_is_the_softmax_of_scaled_cosines(toy_tower: TextTower, toy_ca
     fleet = _fleet(toy_tower, toy_cache, build(TrainConfig, overrides=["seeds=[4]"]))
     frames = toy_cache.read("test")
     score = fleet.score(pool(frames))[0]
-    mean = frames.features_NTD.astype(np.float64).mean(axis=1)
+    mean = frames.features_NVTD[:, 0].astype(np.float64).mean(axis=1)
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     logits = np.exp(2.0) * mean @ fleet.text(torch.arange(24))[0].detach().numpy().T
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -115,7 +115,7 @@ def test_contexts_that_do_not_fit_the_tower_are_refused_with_the_numbers(
 
 def test_one_training_video_is_refused(toy_tower: TextTower, toy_cache: Cache) -> None:
     frames = toy_cache.read("train")
-    one = replace(frames, features_NTD=frames.features_NTD[:1], label_N=frames.label_N[:1], id_N=frames.id_N[:1])
+    one = replace(frames, features_NVTD=frames.features_NVTD[:1], label_N=frames.label_N[:1], id_N=frames.id_N[:1])
     with pytest.raises(DataError, match="at least 2 are needed"):
         train_fleet(_fleet(toy_tower, toy_cache, TrainConfig()), one, None, TrainConfig(), silent)
 
@@ -139,5 +139,5 @@ def test_warm_up_then_half_a_cosine() -> None:
 def test_pooled_videos_are_unit_means(toy_cache: Cache, toy_backbone: Backbone) -> None:
     frames = toy_cache.read("test")
     video = pool(frames)
-    expected = F.normalize(torch.from_numpy(frames.features_NTD.astype(np.float32)).mean(dim=1), dim=-1)
+    expected = F.normalize(torch.from_numpy(frames.features_NVTD[:, 0].astype(np.float32)).mean(dim=1), dim=-1)
     assert torch.equal(video, expected)

@@ -13,7 +13,7 @@ import typer
 
 from plfeat import __version__
 from plfeat.errors import PlfeatError, first_line
-from plfeat_cli import catalog, work
+from plfeat_cli import catalog, extract, work
 
 _INTERRUPTED = 130
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Exit codes: 0 ok, 1 failed while running, 2 usage, 3 data, 4 cache, 130 interrupted.",
 )
-for command in (work.demo, work.extract, work.train, work.evaluate, work.report):
+for command in (work.demo, extract.extract, work.train, work.evaluate, work.report):
     app.command(command.__name__.replace("evaluate", "eval"))(command)
 app.add_typer(catalog.datasets, name="datasets")
 app.add_typer(catalog.models, name="models")

@@ -47,10 +47,10 @@ def progress(quiet: bool) -> Iterator[Tick]:
 def _lines() -> Tick:
     ended = set()
 
-    def tick(stage: str, done: int, total: int) -> None:
+    def tick(stage: str, done: int, total: int, note: str = "", /) -> None:
         if done == total and stage not in ended:
             ended.add(stage)
-            say(f"{stage}: {done}/{total}")
+            say(f"{stage}: {done}/{total}" + (f" ({note})" if note else ""))
 
     return tick
 
@@ -65,13 +65,14 @@ def _bars() -> Iterator[Tick]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", style="dim"),
     )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks = {}
 
-        def tick(stage: str, done: int, total: int) -> None:
+        def tick(stage: str, done: int, total: int, note: str = "", /) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done, total=total)
+                tasks[stage] = bars.add_task(stage, total=total, note="")
+            bars.update(tasks[stage], completed=done, total=total, note=note)
 
         yield tick

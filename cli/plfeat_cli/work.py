@@ -1,6 +1,5 @@
-"""The commands that do the work: demo, extract, train, eval, report."""
+"""The commands that do the work on features: demo, train, eval, report."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from plfeat.errors import UsageError
 from plfeat_cli import options, output
-from plfeat_cli.options import AsJson, CacheAt, CacheRoot, ConfigFile, DataRoot, Pretrained, Quiet, Set
+from plfeat_cli.options import AsJson, CacheAt, ConfigFile, Pretrained, Quiet, Set
 
 if TYPE_CHECKING:
     from plfeat.flows.report import Report
@@ -36,50 +35,14 @@ def demo(
     seconds = {stage: round(spent, 2) for stage, spent in done.seconds.items()}
     cached = done.extraction
     _finish(
-        done.report, as_json, quiet, files=done.report.files, cache=cached.path, failed=cached.failed, seconds=seconds
+        done.report,
+        as_json,
+        quiet,
+        files=done.report.files,
+        cache=cached.path,
+        failed=cached.tally.failed,
+        seconds=seconds,
     )
-
-
-def extract(
-    dataset: Annotated[str, typer.Option(help="A dataset's name; `plfeat datasets ls` lists them.")],
-    root: Annotated[
-        Path | None, typer.Option(help="The dataset's folder. [default: $PLFEAT_DATA/NAME, else data/NAME]")
-    ] = None,
-    data: DataRoot = options.DATA,
-    model: Annotated[
-        str | None, typer.Option(help="An open_clip model, or toy. [default: ViT-B-16; toy for toy]")
-    ] = None,
-    pretrained: Pretrained = None,
-    cache: CacheRoot = options.CACHE,
-    sets: Set = None,
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-    quiet: Quiet = False,
-) -> None:
-    """Cache the frozen frame features of every video. Run it again to continue."""
-    from plfeat.config import ExtractConfig, build
-
-    chosen = {
-        "dataset": dataset,
-        "pretrained": pretrained,
-        "model": "toy" if model is None and dataset == "toy" else model,
-    }
-    settings = build(
-        ExtractConfig, config, sets or (), **{key: value for key, value in chosen.items() if value is not None}
-    )
-    from plfeat.flows.extract import extract as run
-
-    with output.progress(quiet) as tick:
-        done = run(settings, root or data / dataset, options.new_folder(cache), tick)
-    if as_json:
-        output.result(asdict(done))
-        return
-    output.say(
-        f"{done.videos - done.failed} of {done.videos} videos in {done.shards} shards ({done.reused} were there)", quiet
-    )
-    if done.failed:
-        output.say(f"{done.failed} videos could not be decoded; see {done.path / 'ledger.jsonl'}", quiet)
-    print(done.path)
 
 
 def train(

@@ -5,6 +5,7 @@ The activation is taken from the *tag's* own record: open_clip builds `ViT-B-16`
 """
 
 import hashlib
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +20,20 @@ from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from torch import nn
 
-from plfeat.errors import PlfeatError, UsageError, unknown
+from plfeat.errors import PlfeatError, UsageError, first_line, unknown
 
 TABLE_SEED = "token_table_seed"
 """Metadata key of a safetensors file whose frozen token table is made from this seed instead of stored."""
+
+INCLUDED = "included"
 
 _shipped: dict[str, dict[str, dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be loaded; made without touching any weights. `pretrained` is a tag, a file or `random:SEED`."""
+    """What will be loaded; made without touching any weights. `pretrained` is a tag, a file, `random:SEED`, or INCLUDED
+    where the name leads to a folder or repository that holds both the model and its weights."""
 
     name: str
     pretrained: str
@@ -63,8 +67,11 @@ def tags_of(name: str) -> list[str]:
     return [*open_clip.list_pretrained_tags_by_model(name), *_shipped.get(name, {})]
 
 
-def plan(name: str, pretrained: str | None = None) -> Plan:
-    """Resolve names to facts. Without `pretrained`: `openai` where that exists, else the only tag there is."""
+def plan(name: str, pretrained: str | None = None, activation: str | None = None) -> Plan:
+    """Resolve names to facts. Without `pretrained`: `openai` where that exists, else the only tag there is.
+    `activation` is what the weights in a file were trained with."""
+    if ":" in name:
+        return _plan_elsewhere(name, pretrained)
     if name not in open_clip.list_models():
         raise unknown("model", name, open_clip.list_models())
     config = open_clip.get_model_config(name)
@@ -84,14 +91,60 @@ def plan(name: str, pretrained: str | None = None) -> Plan:
                 f"model {name} is built with QuickGELU but weights {pretrained!r} were trained with GELU; "
                 f"use the model without QuickGELU, or other weights: {', '.join(tags)}"
             )
-    elif pretrained.startswith("random:") or Path(pretrained).is_file():
+    elif pretrained.startswith("random:"):
         tag, quick = dict[str, Any](), built_quick
+    elif Path(pretrained).is_file():
+        tag, quick = dict[str, Any](), _activation_of_file(name, built_quick, activation)
     else:
         raise unknown(f"pretrained tag of {name}", pretrained, tags)
+    return Plan(name, pretrained, tag, quick, _preprocess(config, tag))
+
+
+def _activation_of_file(name: str, built_quick: bool, said: str | None) -> bool:
+    """A file does not say what its weights were trained with, and the wrong guess gives features that look right."""
+    if said is not None:
+        return said == "quick_gelu"
+    if not built_quick and f"{name}-quickgelu" in open_clip.list_models():
+        raise UsageError(
+            f"weights of {name} from a file: say what they were trained with, --activation quick_gelu (OpenAI's, "
+            "DFN's, MetaCLIP's) or --activation gelu (LAION's, DataComp's)"
+        )
+    return built_quick
+
+
+def _plan_elsewhere(name: str, pretrained: str | None) -> Plan:
+    """`local-dir:PATH` or `hf-hub:ORG/REPO`: a model that brings its own configuration and weights."""
+    kind, _, where = name.partition(":")
+    if kind not in ("local-dir", "hf-hub") or not where:
+        raise UsageError(f"model {name!r}: expected a name, local-dir:PATH or hf-hub:ORG/REPO")
+    if pretrained not in (None, INCLUDED):
+        raise UsageError(f"model {name} brings its own weights; leave --pretrained out")
+    try:
+        file = Path(where) / "open_clip_config.json" if kind == "local-dir" else _from_hub(where)
+        whole = json.loads(Path(file).read_text(encoding="utf-8"))
+        config, preprocess = whole["model_cfg"], whole.get("preprocess_cfg", {})
+        return Plan(name, INCLUDED, {}, bool(config.get("quick_gelu", False)), _preprocess(config, preprocess))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise PlfeatError(
+            f"model {name} has no readable open_clip_config.json on this machine, and none could be downloaded "
+            f"({type(error).__name__})"
+        ) from error
+
+
+def _from_hub(repository: str) -> str:
+    from open_clip.pretrained import download_pretrained_from_hf
+
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    try:
+        return str(download_pretrained_from_hf(repository, filename="open_clip_config.json"))
+    except Exception as error:  # offline, unknown, private: the hub's library has an exception for each
+        raise OSError(str(error)) from error
+
+
+def _preprocess(config: dict[str, Any], tag: dict[str, Any]) -> PreprocessCfg:
     size = config.get("vision_cfg", {}).get("image_size", 224)
     base = PreprocessCfg(size=tuple(size) if isinstance(size, list) else size)
-    preprocess = PreprocessCfg(**{**merge_preprocess_dict(base, tag), "size": base.size})
-    return Plan(name, pretrained, tag, quick, preprocess)
+    return PreprocessCfg(**{**merge_preprocess_dict(base, tag), "size": base.size})
 
 
 def load(chosen: Plan) -> Backbone:
@@ -100,7 +153,7 @@ def load(chosen: Plan) -> Backbone:
         torch.manual_seed(_random_seed(chosen.pretrained))
         logging.disable(logging.WARNING)  # open_clip warns that the weights, which come next, are not there yet
         try:
-            model = open_clip.create_model(chosen.name, force_quick_gelu=chosen.quick_gelu, pretrained_text=False)
+            model = _build(chosen)
         finally:
             logging.disable(logging.NOTSET)
     found = "quick_gelu" if any(isinstance(module, QuickGELU) for module in model.modules()) else "gelu"
@@ -109,17 +162,32 @@ def load(chosen: Plan) -> Backbone:
             f"model {chosen.name} with weights {chosen.pretrained!r}: expected activation {chosen.activation}, "
             f"built {found}; these weights would give wrong features"
         )
-    if not chosen.pretrained.startswith("random:"):
+    if chosen.pretrained != INCLUDED and not chosen.pretrained.startswith("random:"):
         _load_weights(model, chosen)
     model.requires_grad_(False)
     model.eval()
     about = {
         "model": chosen.name,
-        "pretrained": chosen.pretrained if chosen.tag or chosen.pretrained.startswith("random:") else "file",
+        "pretrained": "file" if _is_file(chosen) else chosen.pretrained,
         "weights_sha256": hash_weights(model),
         "activation": found,
     }
     return Backbone(model, open_clip.get_tokenizer(chosen.name), chosen.preprocess, about)
+
+
+def _is_file(chosen: Plan) -> bool:
+    return not (chosen.tag or chosen.pretrained == INCLUDED or chosen.pretrained.startswith("random:"))
+
+
+def _build(chosen: Plan) -> nn.Module:
+    if chosen.pretrained != INCLUDED:
+        return open_clip.create_model(chosen.name, force_quick_gelu=chosen.quick_gelu, pretrained_text=False)
+    try:
+        return open_clip.create_model(chosen.name, require_pretrained=True)
+    except Exception as error:  # a foreign or damaged file can fail in any way
+        raise PlfeatError(
+            f"model {chosen.name}: its weights cannot be had or do not fit ({first_line(error)[:120]})"
+        ) from error
 
 
 def hash_weights(model: nn.Module) -> str:

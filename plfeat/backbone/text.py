@@ -63,7 +63,7 @@ class TextTower(nn.Module):
     def forward(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor) -> TextFeatures:
         length = embeddings_NLW.shape[1]
         hidden = embeddings_NLW + self.positional_embedding[:length]
-        hidden = self.transformer(hidden, attn_mask=self.causal_mask[:length, :length])
+        hidden = self.transformer(hidden, attn_mask=self.causal_mask[:length, :length].to(hidden.device))
         words = self.ln_final(hidden)
         last = words[torch.arange(len(words)), eot_N]
         if isinstance(self.projection, nn.Linear):
@@ -73,5 +73,9 @@ class TextTower(nn.Module):
     @torch.no_grad()
     def encode(self, texts: list[str]) -> TextFeatures:
         ids, eot = self.tokenize(texts)
-        features: TextFeatures = self(self.token_embedding(ids), eot)
+        features: TextFeatures = self(self.embed(ids), eot)
         return features
+
+    def embed(self, ids_NL: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.token_embedding(ids_NL.to(self.token_embedding.weight.device))
+        return embedded

@@ -1,66 +1,172 @@
-"""uint8 frames in, frame features out: the frozen vision tower."""
+"""uint8 frames in, frame features out: the frozen vision tower, in batches of one fixed shape.
 
+Shapes: K frames of one video, B batch, C channels, H W pixels, R all frames of a shard, D width.
+"""
+
+import copy
+from collections import deque
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from open_clip.transform import PreprocessCfg
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from torch import nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as pixels
 
-from plfeat.errors import UsageError
+from plfeat.backbone.pixels import Pixels
+from plfeat.errors import PlfeatError, UsageError
+
+ALSO = ("pre", "patch")
+"""What can be kept beside the projected features: the same before the projection, and every patch."""
+
+_AHEAD = 2  # batches that a GPU may be behind us
 
 
 class FrameEncoder:
-    """`fit` brings one video's frames to the model's size as uint8; `encode` turns a batch of those into features."""
+    """`fit` brings one video's frames to the model's size as uint8; `forward` turns a batch of those into features."""
 
-    def __init__(self, model: nn.Module, preprocess: PreprocessCfg) -> None:
-        if preprocess.resize_mode not in ("shortest", "squash"):
-            raise UsageError(
-                f"this model's preprocess resizes by {preprocess.resize_mode!r}; only shortest and squash are known"
-            )
-        size = preprocess.size if isinstance(preprocess.size, tuple) else (preprocess.size, preprocess.size)
-        if preprocess.resize_mode == "shortest" and size[0] != size[1]:
-            raise UsageError(f"this model's preprocess crops to {size}; only squares are known")
-        self.size = size
-        self.squash = preprocess.resize_mode == "squash"
-        self.interpolation = InterpolationMode(preprocess.interpolation)
-        self.model = model
-        self.mean = torch.tensor(preprocess.mean).view(3, 1, 1)
-        self.std = torch.tensor(preprocess.std).view(3, 1, 1)
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What goes into a fingerprint."""
-        return {
-            "size": list(self.size),
-            "resize": "squash" if self.squash else "shortest",
-            "interpolation": self.interpolation.value,
-            "arithmetic": "uint8",
-            "mean": self.mean.flatten().tolist(),
-            "std": self.std.flatten().tolist(),
-        }
+    def __init__(
+        self,
+        model: nn.Module,
+        preprocess: PreprocessCfg,
+        device: str = "cpu",
+        compute: str = "float32",
+        also: tuple[str, ...] = (),
+        compiled: bool = False,
+    ) -> None:
+        self.pixels = Pixels(preprocess)
+        self.device = torch.device(device)
+        self.dtype: torch.dtype = getattr(torch, compute)
+        tower = _Tower(model, also).to(self.device, self.dtype).eval()
+        self._tower = torch.compile(tower) if compiled else tower
+        self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
 
     def fit(self, frames_KHWC: NDArray[np.uint8]) -> torch.Tensor:
-        """`[K, 3, size, size]` uint8: resized with antialiasing, then cropped to the centre."""
-        frames = torch.from_numpy(np.ascontiguousarray(frames_KHWC)).permute(0, 3, 1, 2)
-        goal = list(self.size) if self.squash else [self.size[0]]
-        return pixels.center_crop(pixels.resize(frames, goal, self.interpolation, antialias=True), list(self.size))
+        """`[K, 3, size, size]` uint8 on the device."""
+        with self.beside():
+            return self.pixels.fit(self.pixels.load(frames_KHWC, self.device))
 
-    def normalise(self, frames_BCHW: torch.Tensor) -> torch.Tensor:
-        """uint8 frames to what the vision tower eats."""
-        return (frames_BCHW.float() / 255 - self.mean) / self.std
+    def blank(self, count: int) -> torch.Tensor:
+        with self.beside():
+            return torch.zeros(count, 3, *self.pixels.size, dtype=torch.uint8, device=self.device)
 
     @torch.inference_mode()
+    def forward(self, frames_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        """One pass: what is kept of each frame, on the device, as float32."""
+        return self.tower(self.pixels.normalise(frames_BCHW))
+
+    @torch.inference_mode()
+    def tower(self, pictures_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The same for pictures that are already normalised."""
+        return {name: value.float() for name, value in self._tower(pictures_BCHW.to(self.dtype)).items()}
+
     def encode(self, frames_BCHW: torch.Tensor, batch: int) -> torch.Tensor:
-        """Features `[B, D]`, projected, not normalised. Every pass has `batch` frames; the last one is padded."""
-        parts = []
-        for chunk in frames_BCHW.split(batch):
-            padding = batch - len(chunk)
-            padded = F.pad(chunk, (0, 0, 0, 0, 0, 0, 0, padding))
-            features: torch.Tensor = self.model.encode_image(self.normalise(padded))  # type: ignore[operator]
-            parts.append(features[: len(chunk)])
-        return torch.cat(parts)
+        """Features `[B, D]`, projected, not normalised."""
+        batches = Batches(self, batch)
+        batches.add(frames_BCHW)
+        return batches.finish()["features"]
+
+    def beside(self) -> Any:
+        """On a GPU: what is done within runs beside the encoding."""
+        return torch.cuda.stream(self._side) if self._side is not None else nullcontext()
+
+    def join(self) -> None:
+        """On a GPU: what ran beside is done before what comes next."""
+        if self._side is not None:
+            torch.cuda.current_stream(self.device).wait_stream(self._side)
+
+
+class Batches:
+    """Fitted frames in, in any portions; features out in the same order. Every pass has `batch` frames."""
+
+    def __init__(self, encoder: FrameEncoder, batch: int) -> None:
+        self.encoder = encoder
+        self.batch = batch
+        self._buffer = encoder.blank(batch)
+        self._filled = 0
+        self._outputs: list[dict[str, torch.Tensor]] = []
+        self._running: deque[Any] = deque()
+
+    def add(self, frames_KCHW: torch.Tensor) -> None:
+        while len(frames_KCHW):
+            portion = frames_KCHW[: self.batch - self._filled]
+            with self.encoder.beside():
+                self._buffer[self._filled : self._filled + len(portion)] = portion
+            self._filled += len(portion)
+            frames_KCHW = frames_KCHW[len(portion) :]
+            if self._filled == self.batch:
+                self._encode()
+
+    def finish(self) -> dict[str, torch.Tensor]:
+        """Everything that was added, on the CPU; afterwards the next one can begin."""
+        if self._filled or not self._outputs:
+            self._encode()
+        outputs, self._outputs = self._outputs, []
+        return {name: torch.cat([output[name] for output in outputs]).cpu() for name in outputs[0]}
+
+    def _encode(self) -> None:
+        self.encoder.join()
+        filled, self._filled = self._filled, 0
+        full, self._buffer = self._buffer, self.encoder.blank(self.batch)
+        outputs = self.encoder.forward(full)
+        self._outputs.append({name: value[:filled] for name, value in outputs.items()})
+        if self.encoder.device.type == "cuda":
+            full.record_stream(torch.cuda.current_stream(self.encoder.device))
+            self._running.append(torch.cuda.current_stream(self.encoder.device).record_event())
+            if len(self._running) > _AHEAD:
+                self._running.popleft().synchronize()
+
+
+class _Tower(nn.Module):
+    """The vision tower with its last step taken apart where that is asked for. A copy: the model stays as it is."""
+
+    def __init__(self, model: nn.Module, also: tuple[str, ...]) -> None:
+        super().__init__()
+        visual: Any = copy.deepcopy(getattr(model, "visual", model))
+        self.projection = None
+        if "pre" in also:
+            if not isinstance(getattr(visual, "proj", None), nn.Parameter):
+                raise UsageError("this model's vision tower has no projection that could be left out (--also pre)")
+            self.projection, visual.proj = visual.proj, None
+        if "patch" in also:
+            if not hasattr(visual, "output_tokens"):
+                raise UsageError("this model's vision tower does not give its patches (--tokens patch)")
+            visual.output_tokens = True
+        self.visual = visual
+        self.also = also
+
+    def forward(self, pictures_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = self.visual(pictures_BCHW)
+        pooled, patches = out if "patch" in self.also else (out, None)
+        features = pooled if self.projection is None else pooled @ self.projection
+        kept = {"features": features, "pre": pooled, "patch": patches}
+        return {name: kept[name] for name in ("features", *self.also)}
+
+
+def choose_device(wanted: str | None) -> str:
+    """The GPU where there is one."""
+    if wanted is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise PlfeatError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
+    return wanted
+
+
+def deviation(encoder: FrameEncoder, preprocess: PreprocessCfg, pictures: list[NDArray[np.uint8]]) -> dict[str, Any]:
+    """Cosines between the features of `[H, W, 3]` pictures and those that open_clip's own transform leads to."""
+    if not pictures:
+        return {"pictures": 0}
+    transform = image_transform_v2(preprocess, is_train=False)
+    reference = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
+    fitted = torch.cat([encoder.fit(picture[None]) for picture in pictures])
+    encoder.join()
+    fast, slow = encoder.forward(fitted)["features"], encoder.tower(reference.to(encoder.device))["features"]
+    cosines = F.cosine_similarity(fast, slow).tolist()
+    return {
+        "pictures": len(pictures),
+        "cosine_min": round(min(cosines), 6),
+        "cosine_mean": round(sum(cosines) / len(cosines), 6),
+    }

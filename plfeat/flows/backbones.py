@@ -6,9 +6,9 @@ from plfeat.shards.reader import Cache
 from plfeat.toy import clip
 
 
-def open_backbone(name: str, pretrained: str | None) -> Backbone:
+def open_backbone(name: str, pretrained: str | None, activation: str | None = None) -> Backbone:
     clip.offer()
-    return load(plan(name, pretrained))
+    return load(plan(name, pretrained, activation))
 
 
 def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
@@ -16,7 +16,8 @@ def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
     made_by = cache.spec["model"]
     if made_by["pretrained"] == "file" and pretrained is None:
         raise CacheError(f"cache {cache.path} was made with weights from a file; name that file with --pretrained FILE")
-    backbone = open_backbone(made_by["model"], made_by["pretrained"] if pretrained is None else pretrained)
+    chosen = made_by["pretrained"] if pretrained is None else pretrained
+    backbone = open_backbone(made_by["model"], chosen, made_by["activation"])
     for fact in ("weights_sha256", "activation"):
         if backbone.about[fact] != made_by[fact]:
             raise CacheError(

@@ -66,7 +66,7 @@ def _summary(path: Path) -> dict[str, Any]:
         cache.spec["dataset"]["name"],
         model["model"],
         model["pretrained"],
-        cache.spec["sampler"]["frames"],
+        cache.spec["sampler"].get("frames", "dense"),
         manifest["videos"],
         manifest["failed"],
     )

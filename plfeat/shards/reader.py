@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from plfeat.errors import CacheError, DataError, first_line
 from plfeat.files import sha256_of
 from plfeat.records import FrameSet
-from plfeat.shards.schema import FEATURE_TYPES, FORMAT, LAYOUT, OK, Shard, fingerprint, shard_name
+from plfeat.shards.hdf5 import decoded, read_arrays, unpack
+from plfeat.shards.schema import FAILED, FORMAT, LAYOUT, MORE, Shard, fingerprint, shard_name
+
+_hashed: set[tuple[object, ...]] = set()
+"""Files whose hash was right when they were last looked at, with all that changes when they do."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +35,30 @@ class Cache:
         return tuple(self.spec["dataset"]["classes"])
 
     def read(self, split: str) -> FrameSet:
-        """All videos of a split that have features. Shards are hashed before they are opened."""
+        """All videos of a split that have features. Shards are hashed before they are opened, once a process."""
         entries = [entry for entry in self.manifest["shards"] if entry["split"] == split]
         if not entries:
             splits = sorted({entry["split"] for entry in self.manifest["shards"]})
             raise DataError(f"cache {self.path}: no split {split!r}; it holds {', '.join(splits)}")
-        shards = []
-        for entry in entries:
-            path = self.path / "shards" / entry["name"]
-            found = sha256_of(path) if path.is_file() and not path.is_symlink() else "no file"
+        shards = [self.shard(entry) for entry in entries]
+        return _frame_set(shards, f"cache {self.path}, split {split!r}")
+
+    def shard(self, entry: dict[str, Any]) -> Shard:
+        """One shard of the manifest, as it was when it was written."""
+        path = self.path / "shards" / entry["name"]
+        if not path.is_file() or path.is_symlink():
+            raise CacheError(f"{path}: no such file; run the same `plfeat extract` again")
+        about = path.stat()
+        state = (str(path), entry["sha256"], about.st_size, about.st_mtime_ns, about.st_ino)
+        if state not in _hashed:
+            found = sha256_of(path)
             if found != entry["sha256"]:
                 raise CacheError(
                     f"{path}: expected sha256 {entry['sha256'][:12]}…, found {found[:12]}; "
                     "run the same `plfeat extract` again"
                 )
-            shards.append(read_shard(path))
-        return _frame_set(shards, f"cache {self.path}, split {split!r}")
+            _hashed.add(state)
+        return read_shard(path)
 
 
 def open_cache(path: Path) -> Cache:
@@ -75,9 +86,9 @@ def _check_bookkeeping(spec: dict[str, Any], manifest: dict[str, Any]) -> None:
     if spec["format"] != FORMAT:
         raise ValueError(f"expected format {FORMAT}, found {spec['format']}")
     for section, keys in {
-        "dataset": ("name", "classes", "group", "mirror", "list_sha256"),
+        "dataset": ("name", "classes", "group", "mirror", "splits", "list_sha256"),
         "model": ("model", "pretrained", "weights_sha256", "activation"),
-        "sampler": ("frames",),
+        "sampler": ("kind",),
     }.items():
         for key in keys:
             spec[section][key]
@@ -98,89 +109,55 @@ def find_caches(root: Path) -> Iterator[Path]:
 
 
 def read_shard(path: Path, verify: bool = False) -> Shard:
-    """One shard, every dataset checked against the schema before it is touched; with `verify`, every checksum too."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            if file.attrs.get("plfeat_format") != FORMAT:
-                raise CacheError(f"{path}: expected shard format {FORMAT}, found {file.attrs.get('plfeat_format')}")
-            located = {name: _locate(file, name, path) for name in LAYOUT}
-    except OSError as error:
-        raise CacheError(f"{path}: not a readable HDF5 file ({first_line(error)})") from error
-    arrays = {name: _map(path, *where) for name, where in located.items()}
-    _check_sizes(arrays, path)
-    try:
-        ids, errors = ([text.decode() for text in arrays[name].tolist()] for name in ("id", "error"))
-    except UnicodeDecodeError as error:
-        raise CacheError(f"{path}: a name in it is not UTF-8") from error
+    """One shard, everything in it checked against the schema; with `verify`, every checksum too."""
+    arrays = read_arrays(path, LAYOUT, MORE, FORMAT)
+    pointers, rows, videos = arrays["video_ptr"], len(arrays["features"]), len(arrays["id"])
+    if len(pointers) != videos + 1 or pointers[0] != 0 or pointers[-1] != rows or (np.diff(pointers) < 0).any():
+        raise CacheError(f"{path}: video_ptr does not divide {rows} rows among {videos} videos")
+    if ((np.diff(pointers) > 0) != (arrays["status"] != FAILED)).any():
+        raise CacheError(f"{path}: status does not say which videos have rows")
     shard = Shard(
         features_RD=arrays["features"],
         frame_index_R=arrays["frame_index"],
         view_R=arrays["view"],
-        video_ptr=arrays["video_ptr"],
+        video_ptr=pointers,
         label_N=arrays["label"],
         status_N=arrays["status"],
-        id_N=tuple(ids),
-        error_N=tuple(errors),
+        id_N=decoded(arrays["id"], path),
+        decoder_N=decoded(arrays["decoder"], path),
+        error_N=decoded(arrays["error"], path),
+        more={name: arrays[name] for name in MORE if name in arrays},
     )
     if verify and not np.array_equal(shard.checksums(), arrays["checksum"]):
         raise CacheError(f"{path}: features do not have the checksums stored with them")
     return shard
 
 
-Where = tuple[np.dtype[Any], tuple[int, ...], int | None]
-
-
-def _locate(file: h5py.File, name: str, path: Path) -> Where:
-    """dtype, shape and byte offset of a dataset that lies contiguously in this very file."""
-    kind, axes = LAYOUT[name]
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise CacheError(f"{path}: {name} is missing or a link; a shard holds its own data")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external or dataset.chunks:
-        raise CacheError(f"{path}: {name} is not a contiguous dataset of this file")
-    wrong_type = dataset.dtype.kind != kind or (name == "features" and dataset.dtype.name not in FEATURE_TYPES)
-    if wrong_type or len(dataset.shape) != len(axes):
-        raise CacheError(f"{path}: {name} is {dataset.dtype} {dataset.shape}, expected kind {kind!r} with axes {axes}")
-    return dataset.dtype, dataset.shape, dataset.id.get_offset()
-
-
-def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int | None) -> np.ndarray:
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if size == 0:
-        return np.empty(shape, dtype)
-    if offset is None or offset + size > path.stat().st_size:
-        raise CacheError(f"{path}: a dataset of {size} bytes does not lie within the file")
-    return np.memmap(path, dtype, "r", offset, shape)
-
-
-def _check_sizes(arrays: dict[str, np.ndarray], path: Path) -> None:
-    sizes: dict[str, int] = {}
-    for name, (_, axes) in LAYOUT.items():
-        for axis, length in zip(axes, arrays[name].shape, strict=True):
-            if sizes.setdefault(axis, length) != length:
-                raise CacheError(f"{path}: {name} has {length} along {axis}, expected {sizes[axis]}")
-    pointers = arrays["video_ptr"]
-    if sizes["P"] != sizes["N"] + 1 or pointers[0] != 0 or pointers[-1] != sizes["R"] or (np.diff(pointers) < 0).any():
-        raise CacheError(f"{path}: video_ptr does not divide {sizes['R']} rows among {sizes['N']} videos")
-    if ((np.diff(pointers) > 0) != (arrays["status"] == OK)).any():
-        raise CacheError(f"{path}: status does not say which videos have rows")
-
-
 def _frame_set(shards: list[Shard], where: str) -> FrameSet:
-    good = [shard.status_N == OK for shard in shards]
+    good = [shard.status_N != FAILED for shard in shards]
     count = sum(int(ok.sum()) for ok in good)
-    lengths = {int(n) for shard, ok in zip(shards, good, strict=True) for n in np.diff(shard.video_ptr)[ok]}
     if not count:
         raise CacheError(f"{where}: no video has features; the cache's ledger.jsonl says why")
-    if len(lengths) != 1:
-        raise CacheError(f"{where}: videos have {sorted(lengths)} frames; training needs the same number for all")
-    (frames,) = lengths
-    features = np.concatenate([shard.features_RD for shard in shards])
+    shapes = {shape for shard, ok in zip(shards, good, strict=True) for shape in _shapes(shard, ok)}
+    if len(shapes) != 1:
+        lengths = sorted(length for _, length in shapes)
+        raise CacheError(f"{where}: videos have {lengths[0]} to {lengths[-1]} frames; training needs the same for all")
+    views, frames = shapes.pop()
+    rows = np.concatenate([shard.features_RD for shard in shards])
     return FrameSet(
-        features_NTD=features.reshape(count, frames, features.shape[1]),
+        features_NVTD=unpack(rows).reshape(count, views, frames, rows.shape[1]),
         label_N=np.concatenate([shard.label_N[ok] for shard, ok in zip(shards, good, strict=True)]).astype(np.int64),
         id_N=tuple(
             id for shard, ok in zip(shards, good, strict=True) for id, keep in zip(shard.id_N, ok, strict=True) if keep
         ),
         missing=sum(len(ok) for ok in good) - count,
     )
+
+
+def _shapes(shard: Shard, ok: np.ndarray) -> set[tuple[int, int]]:
+    """Views and frames a view, of every video that has rows."""
+    if not ok.any():
+        return set()
+    last = shard.video_ptr[1:][ok] - 1
+    views, rows = shard.view_R[last] + 1, np.diff(shard.video_ptr)[ok]
+    return {(int(v), int(r) // int(v)) for v, r in set(zip(views.tolist(), rows.tolist(), strict=True))}

@@ -18,8 +18,8 @@ from open_clip import CLIP, SimpleTokenizer
 from open_clip.transform import PreprocessCfg
 from safetensors.torch import load_file
 
+from plfeat.backbone.pixels import Pixels
 from plfeat.backbone.text import TextFeatures, TextTower
-from plfeat.backbone.vision import FrameEncoder
 from plfeat.toy import clip
 from plfeat.toy.captions import POSITIONS, SIZES, STATES, caption, pictures, stray_vocabulary
 from plfeat.toy.draw import SIZE, draw
@@ -75,7 +75,7 @@ def held_out_figures(model: CLIP, tower: TextTower, stray: list[str], count: int
     was_training = model.training
     model.eval()
     images, tokens, truth = sample([HELD_OUT, 0], count, tower, stray)
-    seen = F.normalize(model.encode_image(FrameEncoder(model, PreprocessCfg(size=SIZE)).normalise(images)), dim=-1)
+    seen = F.normalize(model.encode_image(Pixels(PreprocessCfg(size=SIZE)).normalise(images)), dim=-1)
     figures = {}
     for attribute, prompts in PROBES.items():
         hits = 0
@@ -109,7 +109,7 @@ def train(images_to_see: int, seed: int, out: Path, weights: Path) -> None:
     tokenizer = SimpleTokenizer()
     stray = stray_vocabulary(tokenizer.encoder)
     model = clip.untrained()
-    tower, frames = TextTower(model, tokenizer), FrameEncoder(model, PreprocessCfg(size=SIZE))
+    tower, frames = TextTower(model, tokenizer), Pixels(PreprocessCfg(size=SIZE))
     trained = [p for p in model.parameters() if p.requires_grad]
     steps = images_to_see // BATCH
     optimiser = torch.optim.AdamW(trained, lr=PEAK_RATE, weight_decay=0.05, betas=(0.9, 0.98), fused=True)

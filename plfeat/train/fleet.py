@@ -3,7 +3,7 @@
 The text tower is frozen and shared; a member owns its contexts, its temperature and its order of the data. The members'
 losses are summed, and since they share no trainable number each gets exactly the gradient it would get alone.
 
-Shapes: E members, N videos, T frames, B samples, C classes, U classes in the batch, D embedding width.
+Shapes: E members, N videos, V views, T frames, B samples, C classes, U classes in the batch, D embedding width.
 """
 
 from collections.abc import Iterator
@@ -95,8 +95,9 @@ def parameter_groups(fleet: Fleet, weight_decay: float) -> list[dict[str, object
 
 
 def pool(frames: FrameSet) -> torch.Tensor:
-    """Unit video features `[N, D]`: the mean of the frames."""
-    return F.normalize(torch.from_numpy(frames.features_NTD).float().mean(dim=1), dim=-1)
+    """Video features `[N, D]`: the unit mean of each view's frames, averaged over the views. Matching that average
+    gives the average of the views' similarities."""
+    return F.normalize(torch.from_numpy(frames.features_NVTD).float().mean(dim=2), dim=-1).mean(dim=1)
 
 
 def train_fleet(fleet: Fleet, train: FrameSet, val: FrameSet | None, config: TrainConfig, tick: Tick) -> list[Epoch]:

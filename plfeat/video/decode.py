@@ -1,57 +1,85 @@
-"""The only place that opens a video: a path in, chosen frames out as uint8 RGB. Never imports torch."""
+"""The only place that opens a video: a path in, chosen frames out as uint8 RGB. Never imports torch.
+
+Both decoders say how many frames a viewer would see and when each starts, then return the ones that are asked for. What
+FFmpeg complains about on the way is kept: a file can be damaged and still give pictures.
+"""
 
 import importlib.metadata
-import importlib.util
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import UsageError, first_line
+from plfeat.video.sampling import Indices, Seconds
+from plfeat.video.scan import DecodeError, Listing, opened, scan
 
 if TYPE_CHECKING:
     import av
 
+T = TypeVar("T")
 Frames = NDArray[np.uint8]
-Choose = Callable[[int], NDArray[np.int64]]
+Choose = Callable[[Seconds], Indices]
+Allocate = Callable[[tuple[int, ...]], Frames]
+
+MOST_BYTES = 2 << 30
+"""Frames of one video that would take more than this are refused: a damaged header can promise any size."""
 
 
-class DecodeError(Exception):
-    """This video cannot be decoded; the message says why. A run goes on without it."""
+@dataclass(frozen=True)
+class Clip:
+    """The chosen frames of one video. `complaint` is what FFmpeg said about damage, if anything."""
+
+    frames_UHWC: Frames
+    indices_U: Indices
+    complaint: str = ""
 
 
-def default_decoder() -> str:
-    """decord where it is installed (it has wheels for x86-64 only), else PyAV."""
-    return "decord" if importlib.util.find_spec("decord") else "pyav"
+DEFAULT = "pyav"
+"""Exact on every file that we could make, where decord is not; and it knows newer codecs."""
 
 
 def decoder_version(name: str) -> str:
     try:
         return importlib.metadata.version({"decord": "decord", "pyav": "av"}[name])
     except importlib.metadata.PackageNotFoundError:
-        raise UsageError(
-            f"decoder {name} is not installed; install it or use --set decoder={default_decoder()}"
-        ) from None
+        raise UsageError(f"decoder {name} is not installed; install it or use --decoder {DEFAULT}") from None
 
 
-def read_frames(path: Path, choose: Choose, decoder: str) -> tuple[Frames, NDArray[np.int64]]:
-    """`choose(number of frames)` says which indices, in rising order; returns `[K, H, W, 3]` and those indices."""
+def _new(shape: tuple[int, ...]) -> Frames:
+    return np.empty(shape, np.uint8)
+
+
+def read_frames(path: Path, choose: Choose, decoder: str, allocate: Allocate = _new) -> Clip:
+    """`choose(start of every frame, in seconds)` says which indices, rising and without repeats; the frames land in
+    `allocate(shape)`."""
     if not path.is_file():
         raise DecodeError("the file does not exist")
     if path.stat().st_size == 0:
         raise DecodeError("the file is empty")
+    said: list[str] = []
     try:
-        return {"decord": _decord, "pyav": _pyav}[decoder](path, choose)
+        with _listening(said):
+            listing = scan(path)
+            if listing.lost:
+                said.append(f"error: {listing.lost} packets that the header promises are missing")
+            frames, indices = {"decord": _decord, "pyav": _pyav}[decoder](path, listing, choose, allocate, said)
     except DecodeError:
         raise
+    except MemoryError as error:
+        raise DecodeError(f"{decoder}: not enough memory for its frames") from error
     except Exception as error:  # both libraries raise a zoo of types for a broken file
         raise DecodeError(f"{decoder}: {_reason(error, path)}") from error
+    return Clip(frames, indices, _complaint(said))
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -60,49 +88,187 @@ def _reason(error: Exception, path: Path) -> str:
     return said.replace(str(path), path.name)
 
 
-def _decord(path: Path, choose: Choose) -> tuple[Frames, NDArray[np.int64]]:
-    import decord
+def _collect(pictures: Iterable[Frames], count: int, allocate: Allocate) -> Frames:
+    """`count` pictures of one size, put where `allocate` says once the first has shown the size."""
+    frames: Frames | None = None
+    number = 0
+    for picture in pictures:
+        if frames is None:
+            if count * picture.nbytes > MOST_BYTES:
+                raise DecodeError(f"{count} frames of {picture.shape[1]}x{picture.shape[0]} are too large")
+            frames = allocate((count, *picture.shape))
+        if picture.shape != frames.shape[1:]:
+            raise DecodeError("the size of the picture changes within the video")
+        frames[number] = picture
+        number += 1
+    if frames is None or number < count:
+        raise DecodeError(f"{number} of the {count} chosen frames could be decoded")
+    return frames
 
-    with _silenced():
-        reader = decord.VideoReader(str(path), num_threads=1)
-        if len(reader) == 0:
-            raise DecodeError("the video has no frames")
-        indices = choose(len(reader))
-        return reader.get_batch(indices).asnumpy(), indices
+
+# ---- what FFmpeg says
+
+_DAMAGE = re.compile(
+    r"error|corrupt|damaged|conceal|overread|prematurely|partial file|invalid nal|unavailable for requested"
+    r"|decode of .* failed",
+    re.IGNORECASE,
+)
+"""Lines that undamaged files never cause. (They do cause others: missing references at a cut, unusual sizes.)"""
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """decord and its FFmpeg write to the process's own stderr, past Python, whatever level is set."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _pyav(path: Path, choose: Choose) -> tuple[Frames, NDArray[np.int64]]:
-    """Two passes, so that only the chosen frames are ever held."""
-    indices = choose(sum(1 for _ in _av_frames(path)))
-    wanted = set(indices.tolist())
-    pictures = {i: frame.to_ndarray(format="rgb24") for i, frame in enumerate(_av_frames(path)) if i in wanted}
-    return np.stack([pictures[i] for i in indices.tolist()]), indices
-
-
-def _av_frames(path: Path) -> "Iterator[av.VideoFrame]":
+def _listening(said: list[str]) -> Iterator[None]:
+    """decord and FFmpeg write to the process's own stderr, past Python, whatever level is set. Kept, and not shown."""
     import av
 
-    count = 0
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise DecodeError("the file has no video stream")
-        container.streams.video[0].thread_type = "NONE"
-        for frame in container.decode(video=0):
-            count += 1
-            yield frame
-    if not count:
+    av.logging.set_skip_repeated(False)  # or a repetition is told of with the next file
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.restore_default_callback()
+    av.logging.set_libav_level(av.logging.ERROR)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as page:
+        os.dup2(page.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            page.seek(0)
+            said.extend(page.read(100_000).decode(errors="replace").splitlines())
+
+
+def _complaint(said: list[str]) -> str:
+    """The first line that speaks of damage, without the addresses that differ from run to run."""
+    for line in said:
+        if _DAMAGE.search(line):
+            return re.sub(r"^\[([\w,]+) @ 0x[0-9a-f]+\]", r"\1:", line.strip())[:200]
+    return ""
+
+
+# ---- PyAV
+
+
+def _pyav(path: Path, listing: Listing, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
+    """Decodes only what the chosen frames need. If what is decoded then is not what the packets promised, a second look
+    counts by decoding."""
+    if len(listing.seconds_T):
+        indices = choose(listing.seconds_T)
+        if listing.certain:
+            frames = _needed(path, listing, indices, said)
+        else:
+            frames = _only(_promised(_every(path, said), len(listing.seconds_T)), indices)
+        try:
+            return _collect(map(_upright, frames), len(indices), allocate), indices
+        except _BrokenPromiseError:
+            said.clear()
+    seconds_T = _seconds([frame.time for frame in _every(path, [])])
+    if not len(seconds_T):
         raise DecodeError("the video has no frames")
+    indices = choose(seconds_T)
+    return _collect(map(_upright, _only(_every(path, said), indices)), len(indices), allocate), indices
+
+
+class _BrokenPromiseError(Exception):
+    """What is decoded is not what the packets said."""
+
+
+def _needed(path: Path, listing: Listing, indices: Indices, said: list[str]) -> "Iterator[av.VideoFrame]":
+    """The chosen frames, in order. Between them whole groups of pictures are passed over."""
+    wanted = deque((listing.key_T[i], listing.time_T[i]) for i in indices.tolist())
+    with opened(path) as (container, stream):
+        decoder, feeding, first = stream.codec_context, False, None
+        for number, packet in enumerate(_with_end(container.demux(stream))):
+            if not feeding and packet is not None:
+                if number < wanted[0][0]:
+                    continue
+                decoder.flush_buffers()
+                feeding, first = True, packet.pts
+            if packet is not None and first is not None and packet.pts is not None and packet.pts < first:
+                continue  # shown before the first, it leans on pictures that were passed over
+            for frame in decoder.decode(packet):
+                if frame.is_corrupt:
+                    said.append("error: a frame is marked as corrupt")
+                if frame.pts == wanted[0][1]:
+                    yield frame
+                    wanted.popleft()
+                    if not wanted:
+                        return
+            feeding = wanted[0][0] <= number
+    raise _BrokenPromiseError
+
+
+def _with_end(packets: Iterable[T]) -> Iterator[T | None]:
+    """The packets that hold something, then None, at which a decoder gives what it still has."""
+    yield from (packet for packet in packets if getattr(packet, "size", 0))
+    yield None
+
+
+def _every(path: Path, said: list[str]) -> "Iterator[av.VideoFrame]":
+    with opened(path) as (container, stream):
+        for frame in container.decode(stream):
+            if frame.is_corrupt:
+                said.append("error: a frame is marked as corrupt")
+            yield frame
+
+
+def _promised(frames: Iterable[T], count: int) -> Iterator[T]:
+    shown = 0
+    for frame in frames:
+        shown += 1
+        yield frame
+    if shown != count:
+        raise _BrokenPromiseError
+
+
+def _upright(frame: "av.VideoFrame") -> Frames:
+    """RGB as a viewer sees it: phones store pictures on their side and say so."""
+    picture: Any = frame.to_ndarray(format="rgb24")
+    return np.rot90(picture, frame.rotation // 90)
+
+
+def _seconds(times: list[float | None]) -> Seconds:
+    """From the first frame on. A missing time is read as a 25th of a second after the one before."""
+    seconds: list[float] = []
+    for time in times:
+        seconds.append(time if time is not None else seconds[-1] + 0.04 if seconds else 0.0)
+    return np.array(seconds) - (seconds[0] if seconds else 0)
+
+
+# ---- decord
+
+_BATCH = 32  # frames that decord holds at once beside ours
+
+
+def _decord(
+    path: Path, listing: Listing, choose: Choose, allocate: Allocate, said: list[str]
+) -> tuple[Frames, Indices]:
+    """decord seeks astray, without a word, where groups of pictures lean on each other (x265's default, AVI with
+    B-frames) or an edit list hides packets. There it reads from the start; where even that goes wrong it is not
+    asked."""
+    import decord
+
+    if not listing.sequential or listing.streams > 1:
+        raise DecodeError("decord shows other frames of this file than a viewer would; use the decoder pyav")
+    reader = decord.VideoReader(str(path.absolute()), num_threads=1)
+    total = len(listing.seconds_T)
+    if not total or (not listing.certain and len(reader) != total):
+        raise DecodeError(f"decord counts {len(reader)} frames, the file has packets for {total}; use the decoder pyav")
+    indices = choose(listing.seconds_T)
+    if listing.seekable and len(reader) == total:
+        return _collect(_seeking(reader, indices), len(indices), allocate), indices
+    shown = (reader.next() for _ in range(int(indices[-1]) + 1))
+    return _collect((picture.asnumpy() for picture in _only(shown, indices)), len(indices), allocate), indices
+
+
+def _seeking(reader: Any, indices: Indices) -> Iterator[Frames]:
+    """The first one alone, so that its size is known before many are held."""
+    yield reader[int(indices[0])].asnumpy()
+    for start in range(1, len(indices), _BATCH):
+        yield from reader.get_batch(indices[start : start + _BATCH]).asnumpy()
+
+
+def _only(shown: Iterable[T], indices: Indices) -> Iterator[T]:
+    """The chosen ones of everything that is shown, in order."""
+    wanted = set(indices.tolist())
+    return (picture for number, picture in enumerate(shown) if number in wanted)

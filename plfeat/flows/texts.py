@@ -1,0 +1,77 @@
+"""Class names and templates in, text.h5 out: the text half of a cache."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from plfeat.backbone.load import Backbone
+from plfeat.backbone.text import TextTower
+from plfeat.errors import CacheError, UsageError, first_line
+from plfeat.files import sha256_of
+from plfeat.model.templates import TEMPLATES
+from plfeat.shards.hdf5 import pack
+from plfeat.shards.text import NAME, Texts, read_texts, write_texts
+
+_AT_ONCE = 256  # texts in one pass of the tower
+
+
+def read_templates(path: Path) -> tuple[str, ...]:
+    """One a line, each with {} where the class name goes."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"templates {path} cannot be read: {first_line(error)}") from error
+    templates = tuple(line for line in lines if line and not line.startswith("#"))
+    for number, line in enumerate(lines, 1):
+        if line in templates and line.count("{}") != 1:
+            raise UsageError(f"templates {path}:{number}: expected one {{}} for the class name, found {line[:60]!r}")
+    if not templates or len(set(templates)) < len(templates):
+        raise UsageError(f"templates {path}: expected at least one sentence, and none twice")
+    return templates
+
+
+def keep_texts(
+    folder: Path, backbone: Backbone, classes: tuple[str, ...], wanted: tuple[str, ...] | None, dtype: str, device: str
+) -> dict[str, Any]:
+    """Makes text.h5 unless it is there; what the manifest says about it. Without `wanted`, whatever templates it has
+    are right. A model whose text tower is not CLIP's has none."""
+    path = folder / NAME
+    try:
+        there: Texts | None = read_texts(path)
+    except (CacheError, OSError):
+        there = None
+    if there is None or there.classes != classes or (wanted is not None and there.templates != wanted):
+        try:
+            tower = TextTower(backbone.model, backbone.tokenizer)
+        except UsageError as error:
+            return {"name": None, "why": str(error)}
+        there = make_texts(tower.to(device), classes, wanted or TEMPLATES, dtype)
+        write_texts(path, there)
+    return {"name": NAME, "sha256": sha256_of(path), "templates": len(there.templates)}
+
+
+def make_texts(tower: TextTower, classes: tuple[str, ...], templates: tuple[str, ...], dtype: str) -> Texts:
+    sentences = [template.replace("{}", name) for name in classes for template in templates]
+    tokens, embeddings, words, pooled, lengths = [], [], [], [], []
+    for start in range(0, len(sentences), _AT_ONCE):
+        ids_NL, eot_N = tower.tokenize(sentences[start : start + _AT_ONCE])
+        with torch.inference_mode():
+            embedded_NLW = tower.embed(ids_NL)
+            features = tower(embedded_NLW, eot_N)
+        real_NL = torch.arange(ids_NL.shape[1]) <= eot_N[:, None]
+        tokens.append(ids_NL[real_NL].numpy().astype(np.int32))
+        embeddings.append(pack(embedded_NLW.cpu()[real_NL].numpy(), dtype))
+        words.append(pack(features.words_NLW.cpu()[real_NL].numpy(), dtype))
+        pooled.append(pack(features.sentence_ND.cpu().numpy(), dtype))
+        lengths.append((eot_N + 1).numpy())
+    return Texts(
+        token_S=np.concatenate(tokens),
+        embedding_SW=np.concatenate(embeddings),
+        word_SW=np.concatenate(words),
+        sentence_ND=np.concatenate(pooled),
+        text_ptr=np.cumsum(np.concatenate([[0], *lengths]), dtype=np.int64),
+        classes=classes,
+        templates=templates,
+    )

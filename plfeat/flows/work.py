@@ -1,0 +1,187 @@
+"""What an extraction is, decided before the first video is opened: the list, the encoder, the spec, the shards."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from plfeat.backbone.load import Backbone
+from plfeat.backbone.vision import Batches, FrameEncoder, choose_device
+from plfeat.config import ExtractConfig
+from plfeat.datasets import READERS
+from plfeat.errors import UsageError
+from plfeat.files import sha256_of_json
+from plfeat.flows.backbones import open_backbone
+from plfeat.flows.encode import ShardMaker
+from plfeat.records import Dataset, VideoRef
+from plfeat.shards.schema import FORMAT, fingerprint, shard_name
+from plfeat.video.augment import about as about_augment
+from plfeat.video.crew import Crew
+from plfeat.video.decode import DEFAULT, decoder_version
+from plfeat.video.job import Orders
+from plfeat.video.sampling import Sampler
+
+OTHER = {"decord": "pyav", "pyav": "decord"}
+
+
+@dataclass(frozen=True)
+class Means:
+    """How the work is done, none of which changes the features."""
+
+    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    limit: float = 60.0  # seconds after which a decoder is killed
+    part: tuple[int, int] = (1, 1)  # (2, 3): this process makes the second of every three shards
+    retry: bool = False  # make shards again in which videos failed
+    templates: tuple[str, ...] | None = None  # of text.h5; without any, those it has, or the default ones
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The videos of one shard: fixed by the sorted list alone."""
+
+    name: str
+    videos: list[VideoRef]
+
+
+@dataclass(frozen=True)
+class Work:
+    config: ExtractConfig
+    dataset: Dataset
+    absent: frozenset[str]  # videos without a file
+    backbone: Backbone
+    encoder: FrameEncoder
+    sampler: Sampler
+    decoder: str
+    spec: dict[str, Any]
+
+    @property
+    def device(self) -> str:
+        return str(self.encoder.device)
+
+    @property
+    def portions(self) -> list[Portion]:
+        found = []
+        for split, members in groupby(self.dataset.videos, key=lambda video: video.split):
+            videos, size = list(members), self.config.shard
+            starts = range(0, len(videos), size)
+            found += [Portion(shard_name(split, n), videos[at : at + size]) for n, at in enumerate(starts)]
+        return found
+
+    def folder(self, cache_root: Path) -> Path:
+        """Where the cache lies. If a cache itself is named, that one is continued, or refused if it is another's."""
+        named = (cache_root / "spec.json").exists()
+        return cache_root if named else cache_root / self.dataset.name / fingerprint(self.spec)
+
+    def maker(self) -> ShardMaker:
+        sample = self.config.sample
+        return ShardMaker(
+            self.encoder,
+            self.sampler,
+            Batches(self.encoder, self.config.batch),
+            self.config.dtype,
+            sample.views,
+            sample.test_views,
+            self.config.augment,
+        )
+
+    def crew(self, means: Means) -> Crew:
+        fallback = OTHER[self.decoder] if self.config.fallback else None
+        return Crew(means.workers, Orders(self.sampler, self.decoder, fallback, means.limit))
+
+
+def prepare(config: ExtractConfig, root: Path) -> Work:
+    dataset = READERS[config.dataset](root, config.dataset)
+    _refuse_flips(dataset, config.augment)
+    decoder = config.decoder or DEFAULT
+    device = choose_device(config.device)
+    compute = config.compute or ("float32" if device == "cpu" else "float16")
+    decoders = _about_decoders(decoder, config.fallback)
+    weights = config.pretrained if config.weights is None else str(config.weights)
+    backbone = open_backbone(config.model, weights, config.activation)
+    encoder = FrameEncoder(backbone.model, backbone.preprocess, device, compute, config.also, config.compile)
+    sample = config.sample
+    sampler = Sampler(sample.frames, sample.seed, sample.every, sample.fps, sample.cap)
+    sizes = {video.id: _size(video.path) for video in dataset.videos}
+    spec = {
+        "format": FORMAT,
+        "dataset": _about_dataset(dataset, sizes),
+        "model": backbone.about,
+        "preprocess": encoder.pixels.about,
+        "sampler": sampler.about | {"views": sample.views, "test_views": sample.test_views},
+        "augment": about_augment(config.augment),
+        "decoder": decoders,
+        "features": {
+            "also": list(config.also),
+            "dtype": config.dtype,
+            "compute": compute,
+            "device": encoder.device.type,
+            "compiled": config.compile,
+            "batch": config.batch,
+        },
+        "shard": config.shard,
+    }
+    absent = frozenset(video for video, size in sizes.items() if size is None)
+    return Work(config, dataset, absent, backbone, encoder, sampler, decoder, spec)
+
+
+def _about_dataset(dataset: Dataset, sizes: dict[str, int | None]) -> dict[str, Any]:
+    """The list of videos is hashed with the files' sizes: the same names with other sizes are another dataset."""
+    listing = [[v.id, v.label, v.split, v.start, v.end, sizes[v.id]] for v in dataset.videos]
+    return {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "group": list(dataset.group),
+        "mirror": list(dataset.mirror),
+        "splits": dict(Counter(video.split for video in dataset.videos)),
+        "list_sha256": sha256_of_json(listing),
+    }
+
+
+def _about_decoders(decoder: str, fallback: bool) -> dict[str, str]:
+    about = {"name": decoder, "version": decoder_version(decoder)}
+    if fallback:
+        about |= {"fallback": OTHER[decoder], "fallback_version": decoder_version(OTHER[decoder])}
+    return about
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _refuse_flips(dataset: Dataset, augment: str) -> None:
+    """Where left and right are classes, a flipped video has another label."""
+    if "flip" not in augment:
+        return
+    for name in dataset.classes:
+        if {"left", "right"} & set(name.lower().split()):
+            raise UsageError(
+                f"augment={augment}: class {name!r} of {dataset.name} tells left from right; use augment="
+                + ("rand" if "rand" in augment else "none")
+            )
+    if any(twin is not None for twin in dataset.mirror):
+        raise UsageError(f"augment={augment}: {dataset.name} has classes that mirror each other; do not flip them")
+
+
+_RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"))
+
+
+def parse_part(said: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
+    """`2/3` is the second of three. `auto` asks torchrun's variables, then SLURM's; without them there is one part."""
+    if said is None:
+        return 1, 1
+    if said == "auto":
+        for rank, world in _RANKS:
+            if rank in environment and world in environment:
+                first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0)) if "ARRAY" in rank else 0
+                return int(environment[rank]) - first + 1, int(environment[world])
+        return 1, 1
+    number, slash, count = said.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UsageError(f"--part {said}: expected i/n with 1 <= i <= n, for example 2/3, or auto")
+    return int(number), int(count)

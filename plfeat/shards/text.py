@@ -1,0 +1,79 @@
+"""text.h5: class names in template sentences, as the frozen text tower sees them, token by token.
+
+Text n is class `n // P` in template `n % P` of P. Its tokens are the rows `text_ptr[n]` to `text_ptr[n+1]`, the last of
+which is the EOT. Learned contexts take a prompt's beginning and end from `embedding`; parsing reads `word`; zero-shot
+reads `sentence`.
+
+Shapes: N texts, S tokens of all texts, C classes, P templates, W text width, D embedding width.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plfeat.errors import CacheError
+from plfeat.files import publish
+from plfeat.shards.hdf5 import Layout, as_bytes, decoded, fixed_width, read_arrays
+from plfeat.shards.schema import FORMAT
+
+NAME = "text.h5"
+
+LAYOUT: Layout = {
+    "token": ("i", "S"),
+    "embedding": ("fu", "SW"),
+    "word": ("fu", "SW"),
+    "sentence": ("fu", "ND"),
+    "text_ptr": ("i", "Q"),  # Q = N + 1
+    "class": ("S", "C"),
+    "template": ("S", "P"),
+}
+
+
+@dataclass(frozen=True)
+class Texts:
+    token_S: NDArray[np.int32]
+    embedding_SW: NDArray[Any]  # before positions are added
+    word_SW: NDArray[Any]  # after ln_final, before the projection
+    sentence_ND: NDArray[Any]  # the EOT's word, projected, not normalised
+    text_ptr: NDArray[np.int64]
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    def tokens(self, label: int, template: int = 0) -> slice:
+        """The rows of one text."""
+        text = label * len(self.templates) + template
+        return slice(int(self.text_ptr[text]), int(self.text_ptr[text + 1]))
+
+
+def write_texts(path: Path, texts: Texts) -> None:
+    arrays = {
+        "token": texts.token_S,
+        "embedding": texts.embedding_SW,
+        "word": texts.word_SW,
+        "sentence": texts.sentence_ND,
+        "text_ptr": texts.text_ptr,
+        "class": fixed_width(texts.classes),
+        "template": fixed_width(texts.templates),
+    }
+    with publish(path) as part:
+        part.write_bytes(as_bytes(arrays, FORMAT))
+
+
+def read_texts(path: Path) -> Texts:
+    arrays = read_arrays(path, LAYOUT, {}, FORMAT)
+    pointers, count = arrays["text_ptr"], len(arrays["class"]) * len(arrays["template"])
+    whole = len(pointers) == len(arrays["sentence"]) + 1 == count + 1
+    if not whole or pointers[0] != 0 or pointers[-1] != len(arrays["token"]) or (np.diff(pointers) < 1).any():
+        raise CacheError(f"{path}: text_ptr does not divide the tokens among {count} texts")
+    return Texts(
+        token_S=arrays["token"],
+        embedding_SW=arrays["embedding"],
+        word_SW=arrays["word"],
+        sentence_ND=arrays["sentence"],
+        text_ptr=pointers,
+        classes=decoded(arrays["class"], path),
+        templates=decoded(arrays["template"], path),
+    )
