@@ -45,6 +45,8 @@ class ExtractConfig(Config):
     """Everything that decides what the features are, and nothing that only decides how fast they come."""
 
     dataset: str
+    lists: Path | None = None  # where the annotation files lie, if not with the videos
+    names: Path | None = None  # a table of own class names
     fold: int = Field(1, ge=1, le=3, strict=True)  # which of the published splits, where there are several
     model: str = "ViT-B-16"
     pretrained: str | None = None

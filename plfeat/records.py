@@ -22,14 +22,15 @@ def silent(stage: str, done: int, total: int, note: str = "", /) -> None:
 
 @dataclass(frozen=True, slots=True)
 class VideoRef:
-    """One video of an annotation. `id` is unique within its dataset and independent of where the files lie."""
+    """One video of an annotation, or the segment of its file from `start` to `end` seconds. `id` is unique within its
+    dataset and independent of where the files lie."""
 
     id: str
     path: Path
     label: int
     split: str
-    start: float | None = None  # seconds: a trimmed segment of the file
-    end: float | None = None
+    start: float | None = None  # the beginning
+    end: float | None = None  # the end
 
 
 @dataclass(frozen=True, slots=True)

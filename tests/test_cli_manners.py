@@ -87,7 +87,7 @@ WRONG = [
     (["eval", "--zero-shot", "--template", "{", "--cache", "CACHE"], 2, "has no {}"),
     (["eval", "--zero-shot", "--template", "w " * 100 + "{}", "--cache", "CACHE"], 2, "longer than the 77 tokens"),
     (["demo", "--set", "optm.rate=1"], 2, "did you mean 'optim.rate'?"),
-    (["datasets", "make", "k400"], 2, "unknown dataset 'k400'"),
+    (["datasets", "make", "k40"], 2, "unknown dataset 'k40'; did you mean 'k400'?"),
     (["datasets", "make", "folder"], 2, "only toy can"),
     (["frobnicate"], 2, "No such command 'frobnicate'"),
     (["demo", "--vidoes", "3"], 2, "No such option"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from open_clip import SimpleTokenizer
 
-from plfeat.datasets import READERS
+from plfeat.datasets import READERS, Place
 from plfeat.errors import DataError, UsageError
 from plfeat.records import SPLITS, silent
 from plfeat.toy.captions import caption, pictures, stray_vocabulary
@@ -105,7 +105,7 @@ def test_captions_never_contain_a_class_name_nor_any_classes_verb() -> None:
 
 
 def test_files_are_real_h264_in_the_folder_layout(toy_folder: Path) -> None:
-    dataset = READERS["toy"](toy_folder, "toy")
+    dataset = READERS["toy"](Place("toy", toy_folder, toy_folder))
     assert set(dataset.classes) == set(CLASS_NAMES)
     assert Counter(video.split for video in dataset.videos) == {"train": 48, "test": 72}
     assert dict(zip(dataset.classes, dataset.group, strict=True)) == {a.name: a.stratum for a in ACTIONS}

@@ -1,16 +1,17 @@
-"""The commands that list and make things: datasets, models, cache."""
+"""The commands about what there is: datasets and models."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from plfeat.errors import DataError
 from plfeat_cli import options, output
-from plfeat_cli.options import AsJson, CacheRoot, DataRoot, Quiet
+from plfeat_cli.options import AsJson, DataRoot, Quiet
 
 datasets = typer.Typer(help="What can be extracted.")
 models = typer.Typer(help="What it can be extracted with.")
-cache = typer.Typer(help="What has been extracted.")
 
 
 @datasets.command("ls")
@@ -20,6 +21,34 @@ def list_datasets(as_json: AsJson = False) -> None:
 
     names = catalog.datasets()
     output.result(names) if as_json else print("\n".join(names))
+
+
+@datasets.command("check")
+def check_dataset(
+    name: Annotated[str, typer.Argument(help="A dataset's name.")],
+    root: Annotated[Path | None, typer.Option(help="The dataset's folder. [default: DATA/NAME]")] = None,
+    data: DataRoot = options.DATA,
+    lists: options.Lists = None,
+    fold: options.Fold = None,
+    names: options.Names = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """What of a dataset is there: found, missing and unexpected videos, against its lists and its published counts."""
+    from plfeat.flows import catalog
+
+    found = catalog.check_dataset(name, root or data / name, lists, fold or 1, names)
+    if as_json:
+        output.result(asdict(found))
+    else:
+        output.table(catalog.check_table(found))
+        for line in catalog.check_remarks(found):
+            output.say(line, quiet)
+    if found.missing or found.empty:
+        raise DataError(
+            f"{name}: {len(found.missing)} videos are missing and {len(found.empty)} are empty files; "
+            "--json names them all"
+        )
 
 
 @datasets.command("make")
@@ -54,17 +83,3 @@ def list_models(as_json: AsJson = False) -> None:
         return
     for entry in known:
         print(f"{entry['model']}: {', '.join(entry['pretrained']) or '(no weights listed)'}")
-
-
-@cache.command("ls")
-def list_caches(root: CacheRoot = options.CACHE, as_json: AsJson = False) -> None:
-    """The finished caches under a folder."""
-    from plfeat.flows import catalog
-
-    found = catalog.caches(root)
-    if as_json:
-        output.result(found)
-    elif found:
-        output.table([list(found[0]), *([str(value) for value in entry.values()] for entry in found)])
-    else:
-        output.say(f"no finished cache under {root}")

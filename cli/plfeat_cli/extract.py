@@ -28,6 +28,9 @@ def extract(
         typer.Option(help="The dataset's folder. [default: $PLFEAT_DATA/NAME, else data/NAME]", rich_help_panel=_WHAT),
     ] = None,
     data: DataRoot = options.DATA,
+    lists: options.Lists = None,
+    fold: options.Fold = None,
+    names: options.Names = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -107,6 +110,9 @@ def extract(
         raise UsageError(f"--tokens {tokens}: only patch is known")
     chosen = {
         "dataset": dataset,
+        "lists": lists,
+        "fold": fold,
+        "names": names,
         "model": model,
         "pretrained": pretrained,
         "weights": weights,

@@ -13,7 +13,7 @@ import typer
 
 from plfeat import __version__
 from plfeat.errors import PlfeatError, first_line
-from plfeat_cli import catalog, extract, work
+from plfeat_cli import caches, catalog, extract, work
 
 _INTERRUPTED = 130
 
@@ -28,7 +28,7 @@ for command in (work.demo, extract.extract, work.train, work.evaluate, work.repo
     app.command(command.__name__.replace("evaluate", "eval"))(command)
 app.add_typer(catalog.datasets, name="datasets")
 app.add_typer(catalog.models, name="models")
-app.add_typer(catalog.cache, name="cache")
+app.add_typer(caches.cache, name="cache")
 
 
 def _version(wanted: bool) -> None:

@@ -63,7 +63,7 @@ def train(
     if not frozen:
         raise UsageError("train: say --frozen to train over cached features; nothing else can be trained yet")
     settings = build(TrainConfig, config, sets or ())
-    from plfeat.flows.catalog import choose_cache
+    from plfeat.flows.caches import choose_cache
     from plfeat.flows.report import summarise
     from plfeat.flows.train import METHOD, run_name, train_frozen
 
@@ -88,7 +88,7 @@ def evaluate(
     """Test on a cache's test split without training."""
     if not zero_shot:
         raise UsageError("eval: say --zero-shot; trained runs are tested by `plfeat train`")
-    from plfeat.flows.catalog import choose_cache
+    from plfeat.flows.caches import choose_cache
     from plfeat.flows.evaluate import TEMPLATE
     from plfeat.flows.evaluate import zero_shot as run
     from plfeat.flows.report import summarise

@@ -4,88 +4,65 @@ Classes are the folder names, sorted, unless `root/classes.csv` lists them: its 
 group them for reporting, and name the class that shows the same frames in another order.
 """
 
-import csv
+from dataclasses import replace
 from pathlib import Path
 
-from plfeat.errors import DataError, first_line
+from plfeat.datasets.disk import SUFFIXES, walk
+from plfeat.datasets.listing import Listing
+from plfeat.datasets.place import Place, how_to_get, need_root
+from plfeat.datasets.text import read_table
+from plfeat.errors import DataError
 from plfeat.records import SPLITS, Dataset, VideoRef
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg"})
 CLASS_TABLE = "classes.csv"
 
 
-def read_folder(root: Path, name: str) -> Dataset:
-    """The dataset under `root`, called `name`."""
-    if not root.exists():
-        raise DataError(f"{name}: folder {root} does not exist; {_how_to_get(name, root)}")
-    if not root.is_dir():
-        raise DataError(f"{name}: {root} is a file, expected a folder of videos")
-    found = _find(root, name)
+def read_folder(place: Place) -> Dataset:
+    root = need_root(place)
+    found = _find(place)
     if not found:
         raise DataError(
-            f"{name}: no videos under {root}; expected <class>/<video> or train|val|test/<class>/<video> "
-            f"with a suffix of {' '.join(sorted(VIDEO_SUFFIXES))}; {_how_to_get(name, root)}"
+            f"{place.name}: no videos under {root}; expected <class>/<video> or {'|'.join(SPLITS)}/<class>/<video> "
+            f"with a suffix of {' '.join(sorted(SUFFIXES))}; {how_to_get(place)}"
         )
     table = root / CLASS_TABLE
-    folders = {path.parent.name for _, path in found}
-    classes, group, mirror = _read_table(table, folders) if table.exists() else (tuple(sorted(folders)), (), ())
-    label = {class_name: index for index, class_name in enumerate(classes)}
-    videos = sorted(
-        (VideoRef(path.relative_to(root).as_posix(), path, label[path.parent.name], split) for split, path in found),
-        key=lambda video: (SPLITS.index(video.split), video.id),
-    )
-    return Dataset(name, classes, tuple(videos), group, mirror)
+    folders = {path.split("/")[-2] for _, path in found}
+    classes, group, mirror = _read_classes(table, folders) if table.exists() else (tuple(sorted(folders)), (), ())
+    label = {name: index for index, name in enumerate(classes)}
+    listing = Listing()
+    for split, path in found:
+        listing.add(path, VideoRef(path, root / path, label[path.split("/")[-2]], split))
+    return replace(listing.dataset(place, classes), group=group, mirror=mirror)
 
 
-def _find(root: Path, name: str) -> list[tuple[str, Path]]:
+def _find(place: Place) -> list[tuple[str, str]]:
     """Every video with its split. Folders that would be left out without a word are an error."""
-    splits = [split for split in SPLITS if (root / split).is_dir()]
-    if splits:
-        others = [folder for folder in root.iterdir() if folder.is_dir() and folder.name not in splits]
-        strange = sorted(folder.name for folder in others if _videos(folder, "*") or _videos(folder, "*/*"))
-        if strange:
-            raise DataError(
-                f"{name}: {root} has splits ({', '.join(splits)}) and, beside them, videos in {', '.join(strange)}; "
-                f"expected nothing but {', '.join(SPLITS)}"
-            )
-    places = [(split, root / split) for split in splits] or [("test", root)]
-    found = [(split, path) for split, folder in places for path in _videos(folder, "*/*")]
-    for _, path in found:
-        if any("\udc80" <= letter <= "\udcff" for letter in str(path)):
-            raise DataError(f"{name}: the name {str(path)!a} is not UTF-8; rename it")
-    return found
+    splits = [split for split in SPLITS if (place.root / split).is_dir()]
+    found = [(path.count("/"), path.split("/")[0], path) for path in walk(place.root)]
+    if not splits:
+        return [("test", path) for depth, _, path in found if depth == 1]
+    strange = sorted({folder for depth, folder, _ in found if depth in (1, 2) and folder not in splits})
+    if strange:
+        raise DataError(
+            f"{place.name}: {place.root} has splits ({', '.join(splits)}) and, beside them, videos in "
+            f"{', '.join(strange)}; expected nothing but {', '.join(SPLITS)}"
+        )
+    return [(split, path) for depth, split, path in found if depth == 2]
 
 
-def _videos(folder: Path, pattern: str) -> list[Path]:
-    return [path for path in folder.glob(pattern) if _is_video(path)]
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _how_to_get(name: str, root: Path) -> str:
-    return f"make it with `plfeat datasets make toy --out {root}`" if name == "toy" else "name another with --root"
-
-
-def _read_table(path: Path, folders: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int | None, ...]]:
+def _read_classes(path: Path, folders: set[str]) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int | None, ...]]:
     """Classes in the table's order, and for each its group and the index of its mirror."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [row["class"] for row in rows]
-        group = tuple(row["group"] for row in rows)
-        twins = [row["mirror"] for row in rows]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a table with columns class,group,mirror ({first_line(error)})") from None
-    index = {class_name: number for number, class_name in enumerate(names)}
-    for class_name in sorted(folders - index.keys()):
-        raise DataError(f"{path}: no row for the class {class_name!r}, which has a folder")
-    for class_name, of, twin in zip(names, group, twins, strict=True):
-        whole = of is not None and twin is not None and names.count(class_name) == 1
-        if not whole or (twin and (twin == class_name or twins[index.get(twin, index[class_name])] != class_name)):
+    rows = list(read_table(path, ("class", "group", "mirror")))
+    names = [row["class"] for _, row in rows]
+    twin = {row["class"]: row["mirror"] for _, row in rows}
+    for name in sorted(folders - twin.keys()):
+        raise DataError(f"{path}: no row for the class {name!r}, which has a folder")
+    for where, row in rows:
+        name, other = row["class"], row["mirror"]
+        if names.count(name) > 1 or (other and (other == name or twin.get(other) != name)):
             raise DataError(
-                f"{path}: look at the row of {class_name!r}; expected one row a class with a group and, "
+                f"{where}: look at the row of {name!r}; expected one row a class with a group and, "
                 "if it has a mirror, another class whose mirror it is in turn"
             )
-    return tuple(names), group, tuple(index[twin] if twin else None for twin in twins)
+    index = {name: number for number, name in enumerate(names)}
+    return tuple(names), tuple(row["group"] for _, row in rows), tuple(index.get(row["mirror"]) for _, row in rows)

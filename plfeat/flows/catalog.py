@@ -1,19 +1,48 @@
-"""What there is: datasets, models, finished caches; and the toy dataset, which can be made."""
+"""What there is: datasets and models; what of a dataset is on disk; and the toy dataset, which can be made."""
 
 from pathlib import Path
 from typing import Any
 
-from plfeat.datasets import READERS
-from plfeat.errors import CacheError, UsageError
+from plfeat.datasets import READERS, Place
+from plfeat.datasets.check import Check
+from plfeat.datasets.check import check as compare
+from plfeat.errors import UsageError
 from plfeat.records import Tick
-from plfeat.shards.reader import Cache, find_caches, open_cache
 from plfeat.toy import videos
 
-_FACTS = ("path", "dataset", "model", "pretrained", "frames", "videos", "failed")
+_EXAMPLES = 5
 
 
 def datasets() -> list[str]:
     return sorted(READERS)
+
+
+def check_dataset(name: str, root: Path, lists: Path | None, fold: int, names: Path | None) -> Check:
+    place = Place(name, root, lists or root, fold, names)
+    return compare(READERS[name](place), place)
+
+
+def check_table(found: Check) -> list[list[str]]:
+    """A header, every split, and the classes that lack something."""
+    lacking = [count for count in found.classes if count.missing or count.canonical not in (None, count.listed)]
+    rows = [*((f"split {count.name}", count) for count in found.splits), *((count.name, count) for count in lacking)]
+    cells = [
+        [name, *map(str, (c.listed, c.found, c.missing, "" if c.canonical is None else c.canonical))]
+        for name, c in rows
+    ]
+    return [["", "listed", "found", "missing", "published"], *cells]
+
+
+def check_remarks(found: Check) -> list[str]:
+    """What the counts do not say, with a few examples each."""
+    remarks = []
+    if found.canonical_classes not in (None, len(found.classes)):
+        remarks.append(f"{len(found.classes)} classes are listed, {found.canonical_classes} are published")
+    for what, names in (("missing", found.missing), ("empty", found.empty), ("unexpected", found.unexpected)):
+        if names:
+            more = ", …" if len(names) > _EXAMPLES else ""
+            remarks.append(f"{len(names)} {what}: {', '.join(names[:_EXAMPLES])}{more}")
+    return remarks
 
 
 def models() -> list[dict[str, Any]]:
@@ -26,48 +55,9 @@ def models() -> list[dict[str, Any]]:
     return [{"model": name, "pretrained": tags_of(name)} for name in sorted(open_clip.list_models())]
 
 
-def caches(root: Path) -> list[dict[str, Any]]:
-    """What each is; a damaged one is listed as such."""
-    return [_summary(path) for path in find_caches(root)]
-
-
-def choose_cache(path: Path) -> Cache:
-    """The cache at `path`, or the only one under it."""
-    if (path / "spec.json").is_file() or (path / "manifest.json").is_file():
-        return open_cache(path)
-    found = list(find_caches(path))
-    if not found:
-        raise CacheError(
-            f"no finished cache under {path}; make one with `plfeat extract --dataset NAME`, "
-            "or name another with --cache"
-        )
-    if len(found) > 1:
-        listed = "; ".join(f"{c['path']} ({c['dataset']}, {c['model']}, {c['frames']} frames)" for c in caches(path))
-        raise UsageError(f"{len(found)} caches under {path}; choose one with --cache: {listed}")
-    return open_cache(found[0])
-
-
 def make_dataset(name: str, out: Path, count: int, seed: int, tick: Tick) -> bool:
     """Write a dataset that can be made. False if that very one is already there."""
     if name != "toy":
         READERS[name]  # an unknown name is told so first
         raise UsageError(f"dataset {name!r} cannot be made; only toy can")
     return videos.make(out, count, seed, tick)
-
-
-def _summary(path: Path) -> dict[str, Any]:
-    try:
-        cache = open_cache(path)
-    except CacheError:
-        return dict.fromkeys(_FACTS, "damaged") | {"path": str(path)}
-    model, manifest = cache.spec["model"], cache.manifest
-    facts = (
-        str(path),
-        cache.spec["dataset"]["name"],
-        model["model"],
-        model["pretrained"],
-        cache.spec["sampler"].get("frames", "dense"),
-        manifest["videos"],
-        manifest["failed"],
-    )
-    return dict(zip(_FACTS, facts, strict=True))

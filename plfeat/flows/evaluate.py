@@ -26,7 +26,7 @@ def zero_shot(cache: Cache, out: Path, template: str = TEMPLATE, pretrained: str
     started = time.perf_counter()
     backbone = backbone_of(cache, pretrained)
     tower = TextTower(backbone.model, backbone.tokenizer)
-    test = cache.read("test")
+    test = cache.read(cache.evaluation)
     text_CD = F.normalize(tower.encode([template.replace("{}", name) for name in cache.classes]).sentence_ND, dim=-1)
     scale = backbone.model.logit_scale.exp()  # type: ignore[operator]
     scores = (scale * pool(test) @ text_CD.T).softmax(dim=-1).detach().numpy()
@@ -39,7 +39,7 @@ def zero_shot(cache: Cache, out: Path, template: str = TEMPLATE, pretrained: str
 
 def chance(cache: Cache, seeds: tuple[int, ...], out: Path) -> list[Run]:
     """Random scores, so that the first step of a ladder can be tested like every other."""
-    test = cache.read("test")
+    test = cache.read(cache.evaluation)
     runs = []
     for seed in seeds:
         scores = np.random.default_rng(seed).random((len(test.label_N), len(cache.classes)), dtype=np.float32)

@@ -40,7 +40,7 @@ def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretr
     started = time.perf_counter()
     backbone = backbone_of(cache, pretrained)
     tower = TextTower(backbone.model, backbone.tokenizer)
-    train, test = cache.read("train"), cache.read("test")
+    train, test = cache.read("train"), cache.read(cache.evaluation)
     has_val = any(entry["split"] == "val" and entry["failed"] < entry["videos"] for entry in cache.manifest["shards"])
     val = cache.read("val") if has_val else None
     start_scale = float(backbone.model.logit_scale)  # type: ignore[arg-type]
@@ -83,7 +83,7 @@ def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
     """What every record says besides its own configuration."""
     return {
         "dataset": cache.spec["dataset"]["name"],
-        "split": "test",
+        "split": cache.evaluation,
         "model": cache.spec["model"],
         "fingerprint": cache.fingerprint,
         "list_sha256": cache.spec["dataset"]["list_sha256"],

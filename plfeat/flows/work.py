@@ -11,7 +11,7 @@ from typing import Any
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.vision import Batches, FrameEncoder, choose_device
 from plfeat.config import ExtractConfig
-from plfeat.datasets import READERS
+from plfeat.datasets import READERS, Place
 from plfeat.errors import UsageError
 from plfeat.files import sha256_of_json
 from plfeat.flows.backbones import open_backbone
@@ -93,7 +93,8 @@ class Work:
 
 
 def prepare(config: ExtractConfig, root: Path) -> Work:
-    dataset = READERS[config.dataset](root, config.dataset)
+    place = Place(config.dataset, root, config.lists or root, config.fold, config.names)
+    dataset = READERS[config.dataset](place)
     _refuse_flips(dataset, config.augment)
     decoder = config.decoder or DEFAULT
     device = choose_device(config.device)

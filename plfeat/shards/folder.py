@@ -128,6 +128,15 @@ def finish(folder: Path, spec: dict[str, Any], paths: Mapping[str, str], text: d
     return tally
 
 
+def ledger_paths(folder: Path) -> dict[str, str]:
+    """Where the videos of a folder's ledger lay; nothing if it has none yet."""
+    try:
+        lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+        return {line["id"]: line["path"] for line in lines if line["path"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _counts(shard: Shard) -> dict[str, int]:
     return {
         "videos": len(shard.id_N),

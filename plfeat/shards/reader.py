@@ -34,6 +34,12 @@ class Cache:
     def classes(self) -> tuple[str, ...]:
         return tuple(self.spec["dataset"]["classes"])
 
+    @property
+    def evaluation(self) -> str:
+        """The split that is reported on: test, or val where the test labels are not public."""
+        splits = {entry["split"] for entry in self.manifest["shards"]}
+        return "val" if "val" in splits and "test" not in splits else "test"
+
     def read(self, split: str) -> FrameSet:
         """All videos of a split that have features. Shards are hashed before they are opened, once a process."""
         entries = [entry for entry in self.manifest["shards"] if entry["split"] == split]

@@ -7,6 +7,7 @@ reads `sentence`.
 Shapes: N texts, S tokens of all texts, C classes, P templates, W text width, D embedding width.
 """
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ LAYOUT: Layout = {
     "text_ptr": ("i", "Q"),  # Q = N + 1
     "class": ("S", "C"),
     "template": ("S", "P"),
+    "checksum": ("u", "X"),  # one CRC-32 of token, embedding, word and sentence
 }
 
 
@@ -57,9 +59,17 @@ def write_texts(path: Path, texts: Texts) -> None:
         "text_ptr": texts.text_ptr,
         "class": fixed_width(texts.classes),
         "template": fixed_width(texts.templates),
+        "checksum": _checksum(texts),
     }
     with publish(path) as part:
         part.write_bytes(as_bytes(arrays, FORMAT))
+
+
+def _checksum(texts: Texts) -> NDArray[np.uint32]:
+    value = 0
+    for rows in (texts.token_S, texts.embedding_SW, texts.word_SW, texts.sentence_ND):
+        value = zlib.crc32(np.ascontiguousarray(rows).tobytes(), value)
+    return np.array([value], np.uint32)
 
 
 def read_texts(path: Path) -> Texts:
@@ -68,7 +78,7 @@ def read_texts(path: Path) -> Texts:
     whole = len(pointers) == len(arrays["sentence"]) + 1 == count + 1
     if not whole or pointers[0] != 0 or pointers[-1] != len(arrays["token"]) or (np.diff(pointers) < 1).any():
         raise CacheError(f"{path}: text_ptr does not divide the tokens among {count} texts")
-    return Texts(
+    texts = Texts(
         token_S=arrays["token"],
         embedding_SW=arrays["embedding"],
         word_SW=arrays["word"],
@@ -77,3 +87,6 @@ def read_texts(path: Path) -> Texts:
         classes=decoded(arrays["class"], path),
         templates=decoded(arrays["template"], path),
     )
+    if not np.array_equal(_checksum(texts), arrays["checksum"]):
+        raise CacheError(f"{path}: its contents do not have the checksum stored with them")
+    return texts

@@ -1,0 +1,124 @@
+"""The commands about caches: what they are, whether they are sound, merging, throwing away."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plfeat.errors import CacheError
+from plfeat_cli import options, output
+from plfeat_cli.options import AsJson, CacheAt, CacheRoot, Quiet
+
+cache = typer.Typer(help="What has been extracted.")
+
+_ALIKE = 0.999
+"""Cosine that a feature made again must reach: another batch or machine changes the last bits, not more."""
+
+
+@cache.command("ls")
+def list_caches(root: CacheRoot = options.CACHE, as_json: AsJson = False) -> None:
+    """The finished caches under a folder."""
+    from plfeat.flows.caches import caches
+
+    found = caches(root)
+    if as_json:
+        output.result(found)
+    elif found:
+        output.table([list(found[0]), *([str(value) for value in entry.values()] for entry in found)])
+    else:
+        output.say(f"no finished cache under {root}")
+
+
+@cache.command("info")
+def describe_cache(at: CacheAt = options.CACHE, as_json: AsJson = False) -> None:
+    """How the features of a cache were made, and what became of the videos."""
+    from plfeat.flows.caches import choose_cache, describe, in_words
+
+    about = describe(choose_cache(at))
+    if as_json:
+        output.result(about)
+        return
+    lines = in_words(about)
+    width = max(len(name) for name, _ in lines)
+    print("\n".join(f"{name.ljust(width)}  {value}" for name, value in lines))
+
+
+@cache.command("verify")
+def verify_cache(
+    at: CacheAt = options.CACHE,
+    live: Annotated[int, typer.Option(help="Decode and encode so many videos again, and compare.", min=0)] = 0,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged shards again.")] = False,
+    root: Annotated[Path | None, typer.Option(help="The videos, if they have moved since.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="The weights file, if it has moved since.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read every byte of a cache and say what is wrong with it. Exit code 4 if anything is."""
+    from plfeat.flows.caches import find_one
+    from plfeat.flows.verify import verify
+    from plfeat.flows.work import Means
+
+    with output.progress(quiet) as tick:
+        verdict = verify(find_one(at), live, repair, root, weights, tick, Means())
+    if as_json:
+        output.result(asdict(verdict))
+    else:
+        print("\n".join(verdict.problems) or f"{verdict.path}: sound")
+    if verdict.problems and not verdict.repaired:
+        raise CacheError(f"{len(verdict.problems)} things are wrong with {verdict.path}; --repair makes them again")
+    if verdict.repaired:
+        output.say("all of that was made again", quiet)
+    if verdict.live:
+        found = verdict.live
+        output.say(
+            f"{found.videos} videos made again: worst cosine {found.worst_cosine:.7f}, largest difference "
+            f"{found.worst_difference:.2e} standard deviations, {found.failed} failed",
+            quiet,
+        )
+        if found.failed or found.worst_cosine < _ALIKE:
+            raise CacheError(
+                f"{verdict.path}: made again, the features of {found.worst_video} are others "
+                f"(worst cosine {found.worst_cosine:.5f}, {found.failed} of {found.videos} failed)"
+            )
+
+
+@cache.command("merge")
+def merge_caches(
+    parts: Annotated[list[Path], typer.Argument(help="Folders with a spec.json: parts made with --part.")],
+    root: CacheRoot = options.CACHE,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make one cache of parts of it that were made on several machines."""
+    from plfeat.flows.caches import merge
+
+    folder, tally = merge(parts, options.new_folder(root))
+    if as_json:
+        output.result({"path": folder, "complete": tally.complete, **asdict(tally)})
+    else:
+        print(folder)
+    output.say(f"{tally.shards} of {tally.expected} shards, {tally.videos} videos, {tally.failed} failed", quiet)
+    if not tally.complete:
+        raise CacheError(f"cache {folder}: {tally.expected - tally.shards} shards are in none of the parts")
+
+
+@cache.command("gc")
+def collect_garbage(
+    root: CacheRoot = options.CACHE,
+    days: Annotated[float, typer.Option(help="Unfinished caches are waste after so many days.", min=0)] = 7.0,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Throw away what killed runs left behind."""
+    from plfeat.flows.caches import collect
+
+    found = collect(root, days, yes)
+    if as_json:
+        output.result([asdict(item) for item in found])
+        return
+    for item in found:
+        print(f"{item.path}  {item.bytes} bytes  {item.why}")
+    done = "thrown away" if yes else "would go; say --yes to throw it away"
+    output.say(f"{sum(item.bytes for item in found):,} bytes {done}" if found else "nothing to throw away", quiet)

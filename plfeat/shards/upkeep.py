@@ -1,0 +1,128 @@
+"""A cache folder's health, merging the parts of one, and what can be thrown away. Works on files, computes nothing."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plfeat.errors import CacheError
+from plfeat.files import publish, sha256_of
+from plfeat.shards.folder import Tally, finish, kept, ledger_paths, require_same, stored_spec
+from plfeat.shards.reader import open_cache
+from plfeat.shards.schema import expected_shards, fingerprint
+from plfeat.shards.text import NAME as TEXT
+from plfeat.shards.text import read_texts
+
+_DAY = 86400.0
+
+
+def problems(folder: Path) -> Iterator[str]:
+    """Everything that is wrong with a finished cache: every file is read whole."""
+    cache = open_cache(folder)
+    for entry in cache.manifest["shards"]:
+        path = folder / "shards" / entry["name"]
+        if not path.is_file() or path.is_symlink():
+            yield f"{path}: no such file"
+        elif sha256_of(path) != entry["sha256"]:
+            yield f"{path}: its sha256 is not the one it was written with"
+        elif kept(path, None) is None:
+            yield f"{path}: not a whole shard"
+    text = cache.manifest["text"]
+    if text["name"]:
+        path = folder / TEXT
+        if not path.is_file() or sha256_of(path) != text["sha256"]:
+            yield f"{path}: missing, or its sha256 is not the one it was written with"
+    for path in strays(folder):
+        yield f"{path}: does not belong there"
+
+
+def strays(folder: Path) -> list[Path]:
+    """Files in a cache folder that its spec knows nothing of, such as what a killed process was writing."""
+    known = {"spec.json", "made.json", "ledger.jsonl", "manifest.json", TEXT, "shards"}
+    found = [path for path in folder.iterdir() if path.name not in known]
+    shards = folder / "shards"
+    if shards.is_dir():
+        expected = expected_shards(stored_spec(folder))
+        found += [path for path in shards.iterdir() if path.name not in expected]
+    return sorted(found)
+
+
+def merge(parts: list[Path], cache_root: Path) -> tuple[Path, Tally]:
+    """One cache of several parts of it, made on several machines. Parts that were not made alike are refused."""
+    spec = stored_spec(parts[0])
+    for part in parts[1:]:
+        require_same(spec, stored_spec(part), f"cache {part}")
+    folder = cache_root / spec["dataset"]["name"] / fingerprint(spec)
+    for name in expected_shards(spec):
+        _merge_file(f"shards/{name}", parts, folder, lambda path: kept(path, None) is not None)
+    _merge_file(TEXT, parts, folder, _is_text)
+    for name in ("spec.json", "made.json"):
+        _merge_file(name, parts[:1], folder, lambda path: True)
+    text: dict[str, Any] = {"name": None, "why": "no part has any"}
+    if (folder / TEXT).is_file():
+        templates = len(read_texts(folder / TEXT).templates)
+        text = {"name": TEXT, "sha256": sha256_of(folder / TEXT), "templates": templates}
+    paths = {video: path for part in parts for video, path in ledger_paths(part).items()}
+    return folder, finish(folder, spec, paths, text)
+
+
+def _merge_file(name: str, parts: list[Path], folder: Path, whole: Any) -> None:
+    """Copies it from the first part that has it whole. Two that differ are an error: one of them is wrong."""
+    goal = folder / name
+    sources = [path for part in (folder, *parts) if (path := part / name).is_file() and whole(path)]
+    hashes = {path: sha256_of(path) for path in sources}
+    if len(set(hashes.values())) > 1:
+        one, other = next((a, b) for a in sources for b in sources if hashes[a] != hashes[b])
+        raise CacheError(
+            f"{one} and {other} should be the same bytes and are not; made on different kinds of machine? "
+            "`plfeat cache verify --live 16` says how far each is from a fresh one"
+        )
+    if sources and sources[0] != goal:
+        with publish(goal) as part_file:
+            shutil.copyfile(sources[0], part_file)
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        read_texts(path)
+    except CacheError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class Waste:
+    path: Path
+    why: str
+    bytes: int
+
+
+def waste(cache_root: Path, days: float) -> list[Waste]:
+    """What nobody will miss: strays, and caches that nobody went on with for some days."""
+    found = []
+    for spec in sorted(cache_root.glob("*/*/spec.json")):
+        folder = spec.parent
+        idle = time.time() - max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+        try:
+            left = strays(folder)
+        except CacheError:
+            found.append(Waste(folder, "its spec.json is damaged", _size(folder)))
+            continue
+        if not (folder / "manifest.json").exists() and idle > days * _DAY:
+            found.append(Waste(folder, f"unfinished, and not touched for {idle / _DAY:.0f} days", _size(folder)))
+        elif idle > _DAY or (folder / "manifest.json").exists():
+            found += [Waste(path, "not part of the cache", _size(path)) for path in left]
+    return found
+
+
+def throw_away(found: list[Waste]) -> None:
+    for item in found:
+        shutil.rmtree(item.path) if item.path.is_dir() and not item.path.is_symlink() else item.path.unlink()
+
+
+def _size(path: Path) -> int:
+    if path.is_dir() and not path.is_symlink():
+        return sum(inner.lstat().st_size for inner in path.rglob("*"))
+    return path.lstat().st_size

@@ -1,0 +1,282 @@
+"""Caches: described, verified, repaired, merged, cleaned up; and never mixed with what was made differently."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plfeat.config import ExtractConfig, build
+from plfeat.errors import CacheError, DataError
+from plfeat.flows.backbones import backbone_of
+from plfeat.flows.caches import describe
+from plfeat.flows.extract import Extraction, extract
+from plfeat.flows.verify import again, verify
+from plfeat.flows.work import Means
+from plfeat.records import silent
+from plfeat.shards.reader import Cache, open_cache
+from plfeat.shards.schema import differences, expected_shards, fingerprint
+from plfeat.shards.upkeep import merge, problems, throw_away, waste
+from plfeat_cli.main import main
+
+ONE = Means(workers=1)
+
+
+def run(toy_folder: Path, cache: Path, means: Means = ONE, **settings: object) -> Extraction:
+    config = build(ExtractConfig, settings={"dataset": "toy", "shard": 32, **settings})
+    return extract(config, toy_folder, cache, silent, means)
+
+
+def shards(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
+
+
+@pytest.fixture
+def copy(toy_cache: Cache, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_cache.path, tmp_path / "cache" / "toy" / toy_cache.path.name))
+
+
+def test_a_sound_cache_has_no_problems_and_is_made_the_same_again(toy_cache: Cache, toy_folder: Path) -> None:
+    assert list(problems(toy_cache.path)) == []
+    live = again(toy_cache.path, 7, toy_folder, None, ONE)
+    assert (live.videos, live.frames, live.failed) == (7, 56, 0)
+    assert live.worst_cosine > 0.99999
+    assert live.worst_difference < 0.01
+
+
+DAMAGE = {
+    "a flipped bit": lambda c: _flip(c / "shards" / "test-00001.h5"),
+    "a shard lost": lambda c: (c / "shards" / "test-00001.h5").unlink(),
+    "a shard cut short": lambda c: _cut(c / "shards" / "test-00001.h5"),
+    "texts lost": lambda c: (c / "text.h5").unlink(),
+    "texts damaged": lambda c: _flip(c / "text.h5"),
+    "a stray": lambda c: (c / "shards" / ".train-00000.h5.host-1.part").write_bytes(b"x"),
+    "no manifest": lambda c: (c / "manifest.json").unlink(),
+    "a damaged manifest": lambda c: (c / "manifest.json").write_text("{"),
+}
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 8
+    path.write_bytes(content)
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_found_and_repaired_to_the_same_bytes(
+    copy: Path, toy_cache: Cache, toy_folder: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    DAMAGE[kind](copy)
+    assert main(["cache", "verify", "--cache", str(copy), "--quiet"]) == 4
+    verdict = verify(copy, 0, True, toy_folder, None, silent, ONE)
+    assert verdict.repaired
+    assert verdict.problems
+    assert list(problems(copy)) == []
+    for name in ("manifest.json", "spec.json", "text.h5", "ledger.jsonl"):
+        assert (copy / name).read_bytes() == (toy_cache.path / name).read_bytes()
+    assert shards(copy) == shards(toy_cache.path)
+    assert main(["cache", "verify", "--cache", str(copy), "--live", "3", "--root", str(toy_folder), "--quiet"]) == 0
+
+
+def test_live_verification_finds_features_of_other_videos(copy: Path, toy_folder: Path, tmp_path: Path) -> None:
+    """Two files that changed places have the same sizes only by chance; the list is another one then."""
+    other = tmp_path / "videos"
+    shutil.copytree(toy_folder, other)
+    one, two = sorted((other / "test").rglob("*.mp4"))[:2]
+    content = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(content)
+    if len(content) == two.stat().st_size == one.stat().st_size:
+        pytest.skip("their sizes are the same")
+    with pytest.raises(CacheError, match=r"dataset\.list_sha256"):
+        again(copy, 3, other, None, ONE)
+    with pytest.raises(DataError, match="does not exist"):
+        again(copy, 3, tmp_path / "nowhere", None, ONE)
+
+
+def test_live_verification_measures_how_far_features_are_off(copy: Path, toy_folder: Path) -> None:
+    from dataclasses import replace
+
+    from plfeat.files import sha256_of
+    from plfeat.shards.writer import write_shard
+
+    cache = open_cache(copy)
+    entry = next(entry for entry in cache.manifest["shards"] if entry["split"] == "train")
+    shard = cache.shard(entry)
+    write_shard(copy / "shards" / entry["name"], replace(shard, features_RD=np.roll(shard.features_RD, 8, axis=0)))
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for listed in manifest["shards"]:
+        listed["sha256"] = sha256_of(copy / "shards" / listed["name"])
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert list(problems(copy)) == []
+    assert again(copy, 200, toy_folder, None, ONE).worst_cosine < 0.9
+
+
+OTHERWISE = {
+    "model.activation": {"activation": "quick_gelu"},
+    "sampler.frames": {"sample.frames": 4},
+    "sampler.views": {"sample.views": 2},
+    "decoder.name": {"decoder": "decord"},
+    "features.dtype": {"dtype": "float32"},
+    "features.batch": {"batch": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model's weights as a file, which does not say what activation they were trained with."""
+    import torch
+
+    from plfeat.flows.backbones import open_backbone
+
+    backbone = open_backbone("toy", None)
+    path = tmp_path_factory.mktemp("weights") / "toy.pt"
+    torch.save(backbone.model.state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("key", OTHERWISE)
+def test_a_cache_is_never_resumed_or_merged_with_what_was_made_differently(
+    toy_folder: Path, tmp_path: Path, weights: Path, key: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    base = {"weights": str(weights), "activation": "gelu", "shard": 32, "model": "toy"}
+    one = run(toy_folder, tmp_path / "one", **base)
+    other = run(toy_folder, tmp_path / "other", **(base | OTHERWISE[key]))
+    assert one.path.name != other.path.name
+    specs = [json.loads((done.path / "spec.json").read_text()) for done in (one, other)]
+    found = {name: (here, there) for name, here, there in differences(*specs)}
+    here, there = found[key]
+    settings = [f"{name}={json.dumps(value)}" for name, value in (base | OTHERWISE[key]).items() if name != "weights"]
+    command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--weights", str(weights), "--quiet"]
+    for setting in settings:
+        command += ["--set", setting]
+    before = shards(one.path)
+    capfd.readouterr()
+    assert main([*command, "--cache", str(one.path)]) == 4
+    said = capfd.readouterr().err
+    assert key in said or len(found) > 1
+    if len(found) == 1:
+        assert json.dumps(here) in said
+        assert json.dumps(there) in said
+    assert main(["cache", "merge", str(one.path), str(other.path), "--cache", str(tmp_path / "both")]) == 4
+    assert not (tmp_path / "both").exists()
+    assert shards(one.path) == before
+
+
+def test_a_cache_of_other_weights_or_activation_is_not_trained_on(
+    toy_folder: Path, tmp_path: Path, weights: Path
+) -> None:
+    made = run(toy_folder, tmp_path, weights=str(weights), activation="quick_gelu", model="toy")
+    cache = open_cache(made.path)
+    assert cache.spec["model"]["activation"] == "quick_gelu"
+    assert backbone_of(cache, str(weights)).about["activation"] == "quick_gelu"
+    with pytest.raises(CacheError, match="name that file"):
+        backbone_of(cache)
+    spec = json.loads((made.path / "spec.json").read_text())
+    spec["model"]["activation"] = "gelu"
+    assert fingerprint(spec) != cache.fingerprint
+
+
+def test_another_list_is_another_cache_and_both_hashes_are_named(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "videos"
+    shutil.copytree(toy_folder, other)
+    next(iter(sorted(other.rglob("*.mp4")))).unlink()
+    command = ["extract", "--dataset", "toy", "--root", str(other), "--set", "shard=32", "--quiet"]
+    assert main([*command, "--cache", str(toy_cache.path)]) == 4
+    said = capfd.readouterr().err
+    assert "dataset." in said
+    assert "features made differently are never mixed" in said
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_parts_made_apart_merge_to_the_same_bytes(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, count: int
+) -> None:
+    parts = []
+    for number in range(1, count + 1):
+        done = run(toy_folder, tmp_path / str(number), Means(workers=1, part=(number, count)))
+        assert not done.tally.complete
+        assert not (done.path / "manifest.json").exists()
+        parts.append(done.path)
+    folder, tally = merge(parts, tmp_path / "whole")
+    assert tally.complete
+    assert shards(folder) == shards(toy_cache.path)
+    for name in ("manifest.json", "text.h5", "ledger.jsonl"):
+        assert (folder / name).read_bytes() == (toy_cache.path / name).read_bytes()
+
+
+def test_parts_made_into_one_folder_need_no_merge(toy_cache: Cache, toy_folder: Path, tmp_path: Path) -> None:
+    done = [run(toy_folder, tmp_path, Means(workers=1, part=(number, 2))) for number in (2, 1)]
+    assert [d.tally.complete for d in done] == [False, True]
+    assert shards(done[1].path) == shards(toy_cache.path)
+    assert (done[1].path / "manifest.json").read_bytes() == (toy_cache.path / "manifest.json").read_bytes()
+
+
+def test_merging_too_little_or_what_contradicts_itself_is_an_error(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    part = run(toy_folder, tmp_path / "1", Means(workers=1, part=(1, 2))).path
+    assert main(["cache", "merge", str(part), "--cache", str(tmp_path / "whole")]) == 4
+    assert "2 shards are in none of the parts" in capfd.readouterr().err
+    other = run(toy_folder, tmp_path / "2", Means(workers=1, part=(1, 2))).path
+    source = open_cache(toy_cache.path)
+    shutil.copy(source.path / "shards" / "test-00001.h5", other / "shards" / "test-00000.h5")
+    assert main(["cache", "merge", str(part), str(other), "--cache", str(tmp_path / "both")]) == 4
+    assert "should be the same bytes" in capfd.readouterr().err
+    assert main(["cache", "merge", str(tmp_path), "--cache", str(tmp_path / "both")]) == 4
+
+
+def test_garbage_is_named_first_and_thrown_away_on_request(copy: Path, tmp_path: Path) -> None:
+    root = tmp_path / "cache"
+    unfinished = Path(shutil.copytree(copy, root / "toy" / "0123456789abcdef"))
+    (unfinished / "manifest.json").unlink()
+    broken = Path(shutil.copytree(copy, root / "toy" / "broken"))
+    (broken / "spec.json").write_text("{")
+    (copy / ".text.h5.host-1.part").write_bytes(b"xy")
+    (copy / "shards" / "train-99999.h5").write_bytes(b"x")
+    found = {item.path: item.why for item in waste(root, days=0)}
+    assert set(found) == {
+        unfinished,
+        broken,
+        copy / ".text.h5.host-1.part",
+        copy / "shards" / "train-99999.h5",
+    }
+    assert not any(item.path == unfinished for item in waste(root, days=7))
+    throw_away(waste(root, days=0))
+    assert waste(root, days=0) == []
+    assert list(problems(copy)) == []
+
+
+def test_a_description_says_how_it_was_made_and_what_became_of_the_videos(
+    toy_cache: Cache, capfd: pytest.CaptureFixture[str]
+) -> None:
+    about = describe(toy_cache)
+    assert about["splits"] == {
+        "train": {"videos": 48, "rows": 384, "failed": 0, "doubtful": 0},
+        "test": {"videos": 72, "rows": 576, "failed": 0, "doubtful": 0},
+    }
+    assert main(["cache", "info", "--cache", str(toy_cache.path)]) == 0
+    said = capfd.readouterr().out
+    for fact in ("gelu", "bicubic", "pyav", "16", toy_cache.spec["model"]["weights_sha256"], "cosine_min"):
+        assert str(fact) in said
+    assert main(["cache", "info", "--cache", str(toy_cache.path), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["fingerprint"] == toy_cache.fingerprint
+
+
+def test_the_fast_preprocess_says_how_close_it_is_and_that_is_not_in_the_fingerprint(toy_cache: Cache) -> None:
+    measured = toy_cache.spec["measured"]["preprocess"]
+    assert measured["pictures"] == 8
+    assert 0.999 < measured["cosine_min"] <= measured["cosine_mean"] <= 1.0
+    assert fingerprint(toy_cache.spec | {"measured": None}) == toy_cache.fingerprint
+
+
+def test_the_shards_of_a_spec_can_be_counted_without_its_videos(toy_cache: Cache) -> None:
+    found = {entry["name"]: (entry["split"], entry["videos"]) for entry in toy_cache.manifest["shards"]}
+    assert expected_shards(toy_cache.spec) == found
