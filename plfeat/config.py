@@ -61,7 +61,7 @@ class ExtractConfig(Config):
     device: str | None = Field(None, pattern=r"^(cpu|cuda(:\d+)?)$")
     compute: Literal["float32", "float16", "bfloat16"] | None = None  # float32 on a CPU, float16 on a GPU
     compile: bool = False
-    batch: Count = 256
+    batch: Count | None = None  # frames in one pass; 256 on a GPU, 32 on a CPU
     shard: Count = 2048
 
     @model_validator(mode="before")

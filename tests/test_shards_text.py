@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.texts import keep_texts, make_texts, read_templates
-from plfeat.flows.work import Means
+from plfeat.flows.work import Means, gather
 from plfeat.model.templates import TEMPLATES
 from plfeat.records import silent
 from plfeat.shards.hdf5 import unpack
@@ -72,13 +71,14 @@ def test_a_cache_holds_its_texts_and_other_templates_leave_the_features_alone(
     assert open_cache(folder).manifest["text"]["templates"] == 1
 
 
-def test_a_damaged_text_file_is_made_again(toy_backbone: Backbone, tmp_path: Path) -> None:
+def test_a_damaged_text_file_is_made_again(tmp_path: Path) -> None:
+    kit = gather(build(ExtractConfig, dataset="toy"))
     for content in (b"", b"rubbish", None):
         if content is not None:
             (tmp_path / "text.h5").write_bytes(content)
             with pytest.raises(CacheError):
                 read_texts(tmp_path / "text.h5")
-        about = keep_texts(tmp_path, toy_backbone, CLASSES, SOME, "float16", "cpu")
+        about = keep_texts(tmp_path, kit, CLASSES, SOME)
         assert about["templates"] == 3
         assert read_texts(tmp_path / "text.h5").templates == SOME
 

@@ -89,6 +89,12 @@ def extract(
     retry: Annotated[
         bool, typer.Option("--retry", help="Make shards again in which videos failed.", rich_help_panel=_HOW)
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: one task a shard on a Ray cluster.", rich_help_panel=_HOW)
+    ] = "local",
+    address: Annotated[
+        str | None, typer.Option(help="The Ray cluster, auto to find it. [default: this machine]", rich_help_panel=_HOW)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.", rich_help_panel=_HOW)
     ] = False,
@@ -106,6 +112,8 @@ def extract(
     """Cache the frozen frame features of every video. Run it again to continue."""
     from plfeat.config import ExtractConfig, build
 
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: expected local or ray")
     if tokens not in (None, "patch"):
         raise UsageError(f"--tokens {tokens}: only patch is known")
     chosen = {
@@ -140,6 +148,8 @@ def extract(
         limit=limit,
         part=parse_part(part),
         retry=retry,
+        engine=engine,
+        address=address,
         templates=read_templates(templates) if templates else None,
     )
     place = root or data / dataset

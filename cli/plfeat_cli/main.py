@@ -13,7 +13,7 @@ import typer
 
 from plfeat import __version__
 from plfeat.errors import PlfeatError, first_line
-from plfeat_cli import caches, catalog, extract, work
+from plfeat_cli import bench, caches, catalog, extract, work
 
 _INTERRUPTED = 130
 
@@ -29,6 +29,7 @@ for command in (work.demo, extract.extract, work.train, work.evaluate, work.repo
 app.add_typer(catalog.datasets, name="datasets")
 app.add_typer(catalog.models, name="models")
 app.add_typer(caches.cache, name="cache")
+app.add_typer(bench.bench, name="bench")
 
 
 def _version(wanted: bool) -> None:

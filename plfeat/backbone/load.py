@@ -149,6 +149,8 @@ def _preprocess(config: dict[str, Any], tag: dict[str, Any]) -> PreprocessCfg:
 
 def load(chosen: Plan) -> Backbone:
     """Build the model with the plan's activation, load its weights, freeze it."""
+    own = chosen.pretrained == INCLUDED or chosen.pretrained.startswith("random:")
+    weights = None if own else _weights_file(chosen)  # first, since it is what may not be there
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_random_seed(chosen.pretrained))
         logging.disable(logging.WARNING)  # open_clip warns that the weights, which come next, are not there yet
@@ -162,21 +164,17 @@ def load(chosen: Plan) -> Backbone:
             f"model {chosen.name} with weights {chosen.pretrained!r}: expected activation {chosen.activation}, "
             f"built {found}; these weights would give wrong features"
         )
-    if chosen.pretrained != INCLUDED and not chosen.pretrained.startswith("random:"):
-        _load_weights(model, chosen)
+    if weights is not None:
+        _load_weights(model, chosen, weights)
     model.requires_grad_(False)
     model.eval()
     about = {
         "model": chosen.name,
-        "pretrained": "file" if _is_file(chosen) else chosen.pretrained,
+        "pretrained": chosen.pretrained if own or chosen.tag else "file",
         "weights_sha256": hash_weights(model),
         "activation": found,
     }
     return Backbone(model, open_clip.get_tokenizer(chosen.name), chosen.preprocess, about)
-
-
-def _is_file(chosen: Plan) -> bool:
-    return not (chosen.tag or chosen.pretrained == INCLUDED or chosen.pretrained.startswith("random:"))
 
 
 def _build(chosen: Plan) -> nn.Module:
@@ -213,8 +211,7 @@ def _random_seed(pretrained: str) -> int:
     return int(seed)
 
 
-def _load_weights(model: nn.Module, chosen: Plan) -> None:
-    path = _weights_file(chosen)
+def _load_weights(model: nn.Module, chosen: Plan, path: str) -> None:
     try:
         missing, unexpected = load_checkpoint(model, path, strict=False)
     except Exception as error:  # a foreign or damaged file can fail in any way

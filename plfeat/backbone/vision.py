@@ -5,7 +5,9 @@ Shapes: K frames of one video, B batch, C channels, H W pixels, R all frames of 
 
 import copy
 from collections import deque
-from contextlib import nullcontext
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,9 @@ from plfeat.errors import PlfeatError, UsageError
 ALSO = ("pre", "patch")
 """What can be kept beside the projected features: the same before the projection, and every patch."""
 
-_AHEAD = 2  # batches that a GPU may be behind us
+_GPU_AHEAD = 2  # batches that a GPU may be behind us
+
+Outputs = dict[str, torch.Tensor]
 
 
 class FrameEncoder:
@@ -42,24 +46,48 @@ class FrameEncoder:
         self.dtype: torch.dtype = getattr(torch, compute)
         tower = _Tower(model, also).to(self.device, self.dtype).eval()
         self._tower = torch.compile(tower) if compiled else tower
-        self._side = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        on_gpu = self.device.type == "cuda"
+        self._side = torch.cuda.Stream(self.device) if on_gpu else None
+        self._events: deque[Any] = deque()
+        cores = torch.get_num_threads()
+        self._threads = None if on_gpu else ThreadPoolExecutor(cores, "encode", lambda: torch.set_num_threads(1))
+        self.ahead = _GPU_AHEAD if on_gpu else cores
 
     def fit(self, frames_KHWC: NDArray[np.uint8]) -> torch.Tensor:
         """`[K, 3, size, size]` uint8 on the device."""
         with self.beside():
             return self.pixels.fit(self.pixels.load(frames_KHWC, self.device))
 
+    def submit(self, full: torch.Tensor, filled: int) -> "Future[Outputs]":
+        """A pass over a whole batch, sooner or later; its first `filled` frames count."""
+        if self._threads is not None:
+            return self._threads.submit(self._pass, full, filled)
+        done: Future[Outputs] = Future()
+        done.set_result(self._pass(full, filled))
+        full.record_stream(torch.cuda.current_stream(self.device))
+        self._events.append(torch.cuda.current_stream(self.device).record_event())
+        return done
+
+    def wait(self, done: "Future[Outputs]") -> None:
+        """Until that pass is over, so that no more than `ahead` are under way."""
+        done.result()
+        if self._events:
+            self._events.popleft().synchronize()
+
+    def _pass(self, full: torch.Tensor, filled: int) -> Outputs:
+        return {name: value[:filled] for name, value in self.forward(full).items()}
+
     def blank(self, count: int) -> torch.Tensor:
         with self.beside():
             return torch.zeros(count, 3, *self.pixels.size, dtype=torch.uint8, device=self.device)
 
     @torch.inference_mode()
-    def forward(self, frames_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, frames_BCHW: torch.Tensor) -> Outputs:
         """One pass: what is kept of each frame, on the device, as float32."""
         return self.tower(self.pixels.normalise(frames_BCHW))
 
     @torch.inference_mode()
-    def tower(self, pictures_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+    def tower(self, pictures_BCHW: torch.Tensor) -> Outputs:
         """The same for pictures that are already normalised."""
         return {name: value.float() for name, value in self._tower(pictures_BCHW.to(self.dtype)).items()}
 
@@ -80,15 +108,16 @@ class FrameEncoder:
 
 
 class Batches:
-    """Fitted frames in, in any portions; features out in the same order. Every pass has `batch` frames."""
+    """Fitted frames in, in any portions; features out in the same order. Every pass has `batch` frames, the last one
+    padded. On a CPU every pass has one thread, and as many run side by side as there are cores: no thread waits for
+    another, and the features do not depend on how many there are. On a GPU passes are queued."""
 
     def __init__(self, encoder: FrameEncoder, batch: int) -> None:
         self.encoder = encoder
         self.batch = batch
         self._buffer = encoder.blank(batch)
         self._filled = 0
-        self._outputs: list[dict[str, torch.Tensor]] = []
-        self._running: deque[Any] = deque()
+        self._passes: list[Future[Outputs]] = []
 
     def add(self, frames_KCHW: torch.Tensor) -> None:
         while len(frames_KCHW):
@@ -100,24 +129,20 @@ class Batches:
             if self._filled == self.batch:
                 self._encode()
 
-    def finish(self) -> dict[str, torch.Tensor]:
-        """Everything that was added, on the CPU; afterwards the next one can begin."""
-        if self._filled or not self._outputs:
+    def finish(self) -> Outputs:
+        """Everything that was added, on the CPU; afterwards the next shard can begin."""
+        if self._filled or not self._passes:
             self._encode()
-        outputs, self._outputs = self._outputs, []
+        outputs, self._passes = [done.result() for done in self._passes], []
         return {name: torch.cat([output[name] for output in outputs]).cpu() for name in outputs[0]}
 
     def _encode(self) -> None:
         self.encoder.join()
         filled, self._filled = self._filled, 0
         full, self._buffer = self._buffer, self.encoder.blank(self.batch)
-        outputs = self.encoder.forward(full)
-        self._outputs.append({name: value[:filled] for name, value in outputs.items()})
-        if self.encoder.device.type == "cuda":
-            full.record_stream(torch.cuda.current_stream(self.encoder.device))
-            self._running.append(torch.cuda.current_stream(self.encoder.device).record_event())
-            if len(self._running) > _AHEAD:
-                self._running.popleft().synchronize()
+        self._passes.append(self.encoder.submit(full, filled))
+        if len(self._passes) > self.encoder.ahead:
+            self.encoder.wait(self._passes[-self.encoder.ahead - 1])
 
 
 class _Tower(nn.Module):
@@ -138,12 +163,25 @@ class _Tower(nn.Module):
         self.visual = visual
         self.also = also
 
-    def forward(self, pictures_BCHW: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, pictures_BCHW: torch.Tensor) -> Outputs:
         out = self.visual(pictures_BCHW)
         pooled, patches = out if "patch" in self.also else (out, None)
         features = pooled if self.projection is None else pooled @ self.projection
         kept = {"features": features, "pre": pooled, "patch": patches}
         return {name: kept[name] for name in ("features", *self.also)}
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, what is done within leaves the cores to the encoding and to the decoders. (Torch's own threads spin
+    while they wait for each other, which costs the others more than it gains.)"""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def choose_device(wanted: str | None) -> str:

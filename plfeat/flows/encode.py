@@ -38,11 +38,6 @@ class ShardMaker:
     seconds: float = field(default=0.0, init=False)
     frames: int = field(default=0, init=False)
 
-    @property
-    def rate(self) -> float:
-        """Frames a second that the encoder took while it was busy."""
-        return self.frames / self.seconds if self.seconds else 0.0
-
     def views_of(self, video: VideoRef) -> int:
         return self.views if video.split == "train" else self.test_views
 

@@ -1,22 +1,19 @@
 """Videos in, a cache out: datasets → video → backbone → shards. The unit of work is a shard."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from plfeat.config import ExtractConfig
-from plfeat.files import write_json
-from plfeat.flows.encode import ShardMaker
+from plfeat.files import write_bytes, write_json
+from plfeat.flows.make import make_here, make_on_ray
 from plfeat.flows.probe import measured
-from plfeat.flows.progress import Progress
+from plfeat.flows.progress import Pace, Progress
 from plfeat.flows.texts import keep_texts
-from plfeat.flows.work import Means, Portion, Work, prepare
+from plfeat.flows.work import Means, Portion, prepare
 from plfeat.records import Tick
 from plfeat.shards.folder import Tally, claim, finish, kept, known_hashes
-from plfeat.shards.schema import FAILED, Shard
-from plfeat.shards.writer import write_shard
-from plfeat.video.crew import Crew
+from plfeat.shards.schema import FAILED
 
 
 @dataclass(frozen=True)
@@ -40,44 +37,33 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, mea
     started = time.perf_counter()
     work = prepare(config, root)
     folder = work.folder(cache_root)
+    if not (folder / "spec.json").exists():
+        work.spec["measured"] = measured(work, means)
+    claim(folder, work.spec)
+    if not (folder / "made.json").exists():
+        write_json(folder / "made.json", {"root": str(root.absolute()), "config": config.model_dump(mode="json")})
+    text = keep_texts(folder, work.kit, work.dataset.classes, means.templates)
     number, count = means.part
     mine = work.portions[number - 1 :: count]
-    with work.crew(means) as crew:
-        if not (folder / "spec.json").exists():
-            work.spec["measured"] = measured(work, crew)
-        claim(folder, work.spec)
-        if not (folder / "made.json").exists():
-            write_json(folder / "made.json", {"root": str(root.absolute()), "config": config.model_dump(mode="json")})
-        text = keep_texts(folder, work.backbone, work.dataset.classes, means.templates, config.dtype, work.device)
-        hashes = known_hashes(folder)
-        todo = [p for p in mine if not _usable(folder / "shards" / p.name, p, hashes.get(p.name), means.retry)]
-        crew.forget()
-        maker = work.maker()
-        progress = Progress(tick, sum(len(p.videos) for p in mine), crew, maker)
-        progress.skip(progress.total - sum(len(p.videos) for p in todo))
-        for portion, shard in make(work, todo, maker, crew, progress):
-            write_shard(folder / "shards" / portion.name, shard)
-            progress.skip(len(portion.videos))
-        tally = finish(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos}, text)
-        return Extraction(
-            path=folder,
-            tally=tally,
-            shards=len(mine),
-            reused=len(mine) - len(todo),
-            seconds=time.perf_counter() - started,
-            decode_videos=crew.rate,
-            encode_frames=maker.rate,
-            limit=progress.limit,
-        )
-
-
-def make(
-    work: Work, todo: list[Portion], maker: ShardMaker, crew: Crew, progress: Progress
-) -> Iterator[tuple[Portion, Shard]]:
-    """One shard after the other; while one is finished the workers already decode the next."""
-    clips = crew.run(maker.job(v) for portion in todo for v in portion.videos if v.id not in work.absent)
-    for portion in todo:
-        yield portion, maker.make(portion.videos, clips, work.absent, progress.within)
+    hashes = known_hashes(folder)
+    todo = [p for p in mine if not _usable(folder / "shards" / p.name, p, hashes.get(p.name), means.retry)]
+    progress, pace = Progress(tick, sum(len(p.videos) for p in mine)), Pace(means.workers)
+    progress.shard(progress.total - sum(len(p.videos) for p in todo), pace)
+    make = {"local": make_here, "ray": make_on_ray}[means.engine]
+    for made in make(work, todo, means, progress) if todo else ():
+        write_bytes(folder / "shards" / made.name, made.image)
+        pace = made.pace
+    tally = finish(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos}, text)
+    return Extraction(
+        path=folder,
+        tally=tally,
+        shards=len(mine),
+        reused=len(mine) - len(todo),
+        seconds=time.perf_counter() - started,
+        decode_videos=pace.decode_videos,
+        encode_frames=pace.encode_frames,
+        limit=pace.limit,
+    )
 
 
 def _usable(path: Path, portion: Portion, known_hash: str | None, retry: bool) -> bool:

@@ -4,7 +4,7 @@ preprocess is from open_clip's own."""
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from plfeat.records import VideoRef
 from plfeat.video.crew import Crew, Decoded
 
 _FEW, _MORE = 8, 24  # videos looked at for the spec, and for an estimate
-_BATCH = 16  # frames encoded at once on a CPU, where whole batches of a large model take minutes
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,17 @@ class Estimate:
     unreadable: int
 
 
-def measured(work: Work, crew: Crew) -> dict[str, Any]:
+def measured(work: Work, means: Means) -> dict[str, Any]:
     """What the spec says besides what was decided: the cosine between features of the fast and of open_clip's own
     preprocess, over a few pictures of this very dataset."""
-    pictures = [_middle(clip) for clip in _look(work, crew, _FEW) if not clip.answer.error]
-    return {"preprocess": deviation(work.encoder, work.backbone.preprocess, pictures)}
+    with work.kit.crew(replace(means, workers=1)) as crew:
+        pictures = [_middle(clip) for clip in _look(work, crew, _FEW) if not clip.answer.error]
+    return {"preprocess": deviation(work.kit.encoder, work.kit.backbone.preprocess, pictures)}
 
 
 def estimate(work: Work, means: Means) -> Estimate:
     """Decodes and encodes a few videos; writes nothing."""
-    with work.crew(means) as crew:
+    with work.kit.crew(means) as crew:
         for _ in _look(work, crew, means.workers):
             pass  # the first videos pay for starting up
         crew.forget()
@@ -55,7 +55,7 @@ def estimate(work: Work, means: Means) -> Estimate:
                 unreadable += 1
                 continue
             started = time.perf_counter()
-            work.encoder.fit(clip.frames_UHWC)
+            work.kit.encoder.fit(clip.frames_UHWC)
             fitting += time.perf_counter() - started
             frames.append(len(clip.answer.picks[0]))
             rows += len(clip.frames_UHWC)
@@ -65,14 +65,14 @@ def estimate(work: Work, means: Means) -> Estimate:
     per_frame, widths = _encoding(work)
     encode_frames = 1 / (per_frame + fitting / rows)
     present = [video for video in work.dataset.videos if video.id not in work.absent]
-    total = round(sum(map(work.maker().views_of, present)) * float(np.mean(frames)))
+    total = round(sum(map(work.kit.maker().views_of, present)) * float(np.mean(frames)))
     decoding, encoding = len(present) / decode_videos, total / encode_frames
-    shared = work.encoder.device.type == "cpu"
+    shared = work.kit.encoder.device.type == "cpu"
     return Estimate(
         videos=len(work.dataset.videos),
         missing=len(work.absent),
         frames=total,
-        bytes=total * sum(widths) * (4 if work.config.dtype == "float32" else 2),
+        bytes=total * sum(widths) * (4 if work.kit.config.dtype == "float32" else 2),
         seconds=decoding + encoding if shared else max(decoding, encoding),
         decode_videos=decode_videos,
         encode_frames=encode_frames,
@@ -86,7 +86,7 @@ def _look(work: Work, crew: Crew, count: int) -> Iterator[Decoded]:
     """Up to `count` of the videos that are there, evenly spread over the list."""
     present: list[VideoRef] = [video for video in work.dataset.videos if video.id not in work.absent]
     count = min(count, len(present))
-    maker = work.maker()
+    maker = work.kit.maker()
     return crew.run(maker.job(present[(2 * i + 1) * len(present) // (2 * count)]) for i in range(count))
 
 
@@ -96,11 +96,11 @@ def _middle(clip: Decoded) -> Any:
 
 def _encoding(work: Work) -> tuple[float, list[int]]:
     """Seconds a frame, and how many numbers are kept of it."""
-    batches = Batches(work.encoder, _BATCH if work.encoder.device.type == "cpu" else work.config.batch)
-    seconds = []
-    for _ in range(3):  # the first one pays for starting up
+    batches = Batches(work.kit.encoder, work.kit.batch)
+    count, seconds = batches.batch * work.kit.encoder.ahead, []
+    for _ in range(2):  # the first one pays for starting up
         started = time.perf_counter()
-        batches.add(work.encoder.blank(batches.batch))
+        batches.add(work.kit.encoder.blank(count))
         outputs = batches.finish()
         seconds.append(time.perf_counter() - started)
-    return min(seconds) / batches.batch, [math.prod(value.shape[1:]) for value in outputs.values()]
+    return min(seconds) / count, [math.prod(value.shape[1:]) for value in outputs.values()]

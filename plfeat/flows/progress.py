@@ -1,13 +1,54 @@
-"""How far an extraction is, and which half of it holds up the other."""
+"""How far an extraction is, how fast each half of it could go, and which one holds up the other."""
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from plfeat.flows.encode import ShardMaker
 from plfeat.records import Tick
-from plfeat.video.crew import Crew
 
 STAGE = "encoding videos"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Counts and seconds of decoding (over all workers) and encoding; `waited` is how long encoding had no frames."""
+
+    workers: int
+    videos: int = 0
+    decoding: float = 0.0
+    waited: float = 0.0
+    frames: int = 0
+    encoding: float = 0.0
+
+    @property
+    def decode_videos(self) -> float:
+        """Videos a second that all workers of one machine together could decode."""
+        return self.videos * self.workers / self.decoding if self.decoding else 0.0
+
+    @property
+    def encode_frames(self) -> float:
+        """Frames a second that its encoder took while it was busy."""
+        return self.frames / self.encoding if self.encoding else 0.0
+
+    @property
+    def limit(self) -> str:
+        """Whoever the other one waits for."""
+        return "decode" if self.waited > self.encoding else "encode"
+
+    def __add__(self, other: "Pace") -> "Pace":
+        return Pace(
+            self.workers,
+            self.videos + other.videos,
+            self.decoding + other.decoding,
+            self.waited + other.waited,
+            self.frames + other.frames,
+            self.encoding + other.encoding,
+        )
+
+    def __str__(self) -> str:
+        if not self.videos or not self.frames:
+            return ""
+        rates = f"decode {self.decode_videos:.0f} videos/s, encode {self.encode_frames:.0f} frames/s"
+        return f"{rates}, limit: {self.limit}"
 
 
 @dataclass
@@ -16,27 +57,13 @@ class Progress:
 
     tick: Tick
     total: int
-    crew: Crew
-    maker: ShardMaker
     finished: int = field(default=0, init=False)
-    started: float = field(default_factory=time.monotonic, init=False)
 
-    def skip(self, videos: int) -> None:
+    def shard(self, videos: int, pace: Pace) -> None:
         """A whole shard is done, or was there already."""
         self.finished += videos
         if videos:
-            self.within(0)
+            self.tick(STAGE, self.finished, self.total, str(pace))
 
-    def within(self, videos: int) -> None:
-        self.tick(STAGE, self.finished + videos, self.total, self.note)
-
-    @property
-    def limit(self) -> str:
-        """Whoever the other one waits for."""
-        return "decode" if self.crew.waited > self.maker.seconds else "encode"
-
-    @property
-    def note(self) -> str:
-        if not self.crew.decoded or not self.maker.frames:
-            return ""
-        return f"decode {self.crew.rate:.0f} videos/s, encode {self.maker.rate:.0f} frames/s, limit: {self.limit}"
+    def within(self, pace: Callable[[], Pace]) -> Callable[[int], None]:
+        return lambda videos: self.tick(STAGE, self.finished + videos, self.total, str(pace()))

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.errors import CacheError, UsageError, first_line
 from plfeat.files import sha256_of
+from plfeat.flows.work import Kit
 from plfeat.model.templates import TEMPLATES
 from plfeat.shards.hdf5 import pack
 from plfeat.shards.text import NAME, Texts, read_texts, write_texts
@@ -32,9 +32,7 @@ def read_templates(path: Path) -> tuple[str, ...]:
     return templates
 
 
-def keep_texts(
-    folder: Path, backbone: Backbone, classes: tuple[str, ...], wanted: tuple[str, ...] | None, dtype: str, device: str
-) -> dict[str, Any]:
+def keep_texts(folder: Path, kit: Kit, classes: tuple[str, ...], wanted: tuple[str, ...] | None) -> dict[str, Any]:
     """Makes text.h5 unless it is there; what the manifest says about it. Without `wanted`, whatever templates it has
     are right. A model whose text tower is not CLIP's has none."""
     path = folder / NAME
@@ -44,10 +42,10 @@ def keep_texts(
         there = None
     if there is None or there.classes != classes or (wanted is not None and there.templates != wanted):
         try:
-            tower = TextTower(backbone.model, backbone.tokenizer)
+            tower = TextTower(kit.backbone.model, kit.backbone.tokenizer)
         except UsageError as error:
             return {"name": None, "why": str(error)}
-        there = make_texts(tower.to(device), classes, wanted or TEMPLATES, dtype)
+        there = make_texts(tower.to(kit.device), classes, wanted or TEMPLATES, kit.config.dtype)
         write_texts(path, there)
     return {"name": NAME, "sha256": sha256_of(path), "templates": len(there.templates)}
 

@@ -1,9 +1,9 @@
 """Is a cache still what it was, and would it be made like that today?"""
 
 import json
+from collections import ChainMap
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from plfeat.records import Tick
 from plfeat.shards.folder import require_same, stored_spec
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
-from plfeat.shards.schema import FAILED, Shard
+from plfeat.shards.schema import FAILED
 from plfeat.shards.upkeep import problems, strays
 
 
@@ -78,14 +78,15 @@ def again(folder: Path, count: int, root: Path | None, weights: Path | None, mea
     config, place = how_made(folder, root, weights)
     work = prepare(config, place)
     require_same(work.spec, stored_spec(folder), f"cache {folder}")
-    stored = _features(folder)
-    good = [video for video in work.dataset.videos if stored.get(video.id) is not None and video.id not in work.absent]
+    cache = open_cache(folder)
+    stored = ChainMap(*(dict(cache.videos(split)) for split in cache.spec["dataset"]["splits"]))
+    good = [video for video in work.dataset.videos if video.id in stored and video.id not in work.absent]
     if not good:
         raise DataError(f"cache {folder}: none of its videos is under {place}; name their folder with --root")
     chosen = [good[i] for i in np.unique(np.linspace(0, len(good) - 1, min(count, len(good)), dtype=int))]
     worst, difference, at, frames, failed = 1.0, 0.0, "", 0, 0
-    with work.crew(replace(means, workers=min(means.workers, len(chosen)))) as crew:
-        maker = work.maker()
+    with work.kit.crew(replace(means, workers=min(means.workers, len(chosen)))) as crew:
+        maker = work.kit.maker()
         clips = crew.run(maker.job(video) for video in chosen)
         for video in chosen:
             rows_KD = stored[video.id]
@@ -101,14 +102,3 @@ def again(folder: Path, count: int, root: Path | None, weights: Path | None, mea
             if cosine < worst:
                 worst, at = cosine, video.id
     return Live(len(chosen), frames, failed, worst, difference, at)
-
-
-def _features(folder: Path) -> dict[str, Any]:
-    cache = open_cache(folder)
-    shards: list[Shard] = [cache.shard(entry) for entry in cache.manifest["shards"]]
-    return {
-        name: shard.features_RD[start:end]
-        for shard in shards
-        for name, start, end in zip(shard.id_N, shard.video_ptr, shard.video_ptr[1:], strict=False)
-        if end > start
-    }

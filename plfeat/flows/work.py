@@ -24,6 +24,8 @@ from plfeat.video.decode import DEFAULT, decoder_version
 from plfeat.video.job import Orders
 from plfeat.video.sampling import Sampler
 
+_MOST_AHEAD = 256  # videos
+_BATCH = {"cuda": 256, "cpu": 32}  # frames; a CPU gains nothing from more
 OTHER = {"decord": "pyav", "pyav": "decord"}
 
 
@@ -34,6 +36,8 @@ class Means:
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     limit: float = 60.0  # seconds after which a decoder is killed
     part: tuple[int, int] = (1, 1)  # (2, 3): this process makes the second of every three shards
+    engine: str = "local"  # or ray
+    address: str | None = None  # of a Ray cluster; without one, a cluster of this machine
     retry: bool = False  # make shards again in which videos failed
     templates: tuple[str, ...] | None = None  # of text.h5; without any, those it has, or the default ones
 
@@ -47,25 +51,56 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class Work:
+class Kit:
+    """What makes features of videos, whichever videos they are. `about` is its part of the spec."""
+
     config: ExtractConfig
-    dataset: Dataset
-    absent: frozenset[str]  # videos without a file
     backbone: Backbone
     encoder: FrameEncoder
     sampler: Sampler
     decoder: str
-    spec: dict[str, Any]
+    about: dict[str, Any]
 
     @property
     def device(self) -> str:
         return str(self.encoder.device)
 
     @property
+    def batch(self) -> int:
+        return int(self.about["features"]["batch"])
+
+    def maker(self) -> ShardMaker:
+        sample = self.config.sample
+        return ShardMaker(
+            self.encoder,
+            self.sampler,
+            Batches(self.encoder, self.batch),
+            self.config.dtype,
+            sample.views,
+            sample.test_views,
+            self.config.augment,
+        )
+
+    def crew(self, means: Means) -> Crew:
+        fallback = OTHER[self.decoder] if self.config.fallback else None
+        ahead = 2 * self.encoder.ahead * self.batch // (1 if self.sampler.dense else self.sampler.frames)
+        return Crew(means.workers, Orders(self.sampler, self.decoder, fallback, means.limit), min(ahead, _MOST_AHEAD))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A kit and a list of videos: all that is decided before the first one is opened."""
+
+    kit: Kit
+    dataset: Dataset
+    absent: frozenset[str]  # videos without a file
+    spec: dict[str, Any]
+
+    @property
     def portions(self) -> list[Portion]:
         found = []
         for split, members in groupby(self.dataset.videos, key=lambda video: video.split):
-            videos, size = list(members), self.config.shard
+            videos, size = list(members), self.kit.config.shard
             starts = range(0, len(videos), size)
             found += [Portion(shard_name(split, n), videos[at : at + size]) for n, at in enumerate(starts)]
         return found
@@ -75,40 +110,28 @@ class Work:
         named = (cache_root / "spec.json").exists()
         return cache_root if named else cache_root / self.dataset.name / fingerprint(self.spec)
 
-    def maker(self) -> ShardMaker:
-        sample = self.config.sample
-        return ShardMaker(
-            self.encoder,
-            self.sampler,
-            Batches(self.encoder, self.config.batch),
-            self.config.dtype,
-            sample.views,
-            sample.test_views,
-            self.config.augment,
-        )
-
-    def crew(self, means: Means) -> Crew:
-        fallback = OTHER[self.decoder] if self.config.fallback else None
-        return Crew(means.workers, Orders(self.sampler, self.decoder, fallback, means.limit))
-
 
 def prepare(config: ExtractConfig, root: Path) -> Work:
     place = Place(config.dataset, root, config.lists or root, config.fold, config.names)
     dataset = READERS[config.dataset](place)
     _refuse_flips(dataset, config.augment)
+    kit = gather(config)
+    sizes = {video.id: _size(video.path) for video in dataset.videos}
+    spec = {"dataset": _about_dataset(dataset, sizes), **kit.about}
+    return Work(kit, dataset, frozenset(video for video, size in sizes.items() if size is None), spec)
+
+
+def gather(config: ExtractConfig) -> Kit:
     decoder = config.decoder or DEFAULT
+    decoders = _about_decoders(decoder, config.fallback)
     device = choose_device(config.device)
     compute = config.compute or ("float32" if device == "cpu" else "float16")
-    decoders = _about_decoders(decoder, config.fallback)
-    weights = config.pretrained if config.weights is None else str(config.weights)
-    backbone = open_backbone(config.model, weights, config.activation)
+    backbone = open_backbone(config.model, _weights(config), config.activation)
     encoder = FrameEncoder(backbone.model, backbone.preprocess, device, compute, config.also, config.compile)
     sample = config.sample
     sampler = Sampler(sample.frames, sample.seed, sample.every, sample.fps, sample.cap)
-    sizes = {video.id: _size(video.path) for video in dataset.videos}
-    spec = {
+    about = {
         "format": FORMAT,
-        "dataset": _about_dataset(dataset, sizes),
         "model": backbone.about,
         "preprocess": encoder.pixels.about,
         "sampler": sampler.about | {"views": sample.views, "test_views": sample.test_views},
@@ -120,12 +143,19 @@ def prepare(config: ExtractConfig, root: Path) -> Work:
             "compute": compute,
             "device": encoder.device.type,
             "compiled": config.compile,
-            "batch": config.batch,
+            "batch": config.batch or _BATCH[encoder.device.type],
         },
         "shard": config.shard,
     }
-    absent = frozenset(video for video, size in sizes.items() if size is None)
-    return Work(config, dataset, absent, backbone, encoder, sampler, decoder, spec)
+    return Kit(config, backbone, encoder, sampler, decoder, about)
+
+
+def _weights(config: ExtractConfig) -> str | None:
+    if config.weights is None:
+        return config.pretrained
+    if not config.weights.is_file():
+        raise UsageError(f"weights {config.weights}: no such file")
+    return str(config.weights)
 
 
 def _about_dataset(dataset: Dataset, sizes: dict[str, int | None]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """A cache folder in, `FrameSet`s out. Nothing a foreign or damaged file holds can make it read another file."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from plfeat.errors import CacheError, DataError, first_line
 from plfeat.files import sha256_of
@@ -14,8 +16,8 @@ from plfeat.records import FrameSet
 from plfeat.shards.hdf5 import decoded, read_arrays, unpack
 from plfeat.shards.schema import FAILED, FORMAT, LAYOUT, MORE, Shard, fingerprint, shard_name
 
-_hashed: set[tuple[object, ...]] = set()
-"""Files whose hash was right when they were last looked at, with all that changes when they do."""
+_sound: dict[tuple[object, ...], Shard] = {}
+"""Shards whose hash was right when they were last looked at, by all that changes when their file does. Still mapped."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,19 @@ class Cache:
 
     def read(self, split: str) -> FrameSet:
         """All videos of a split that have features. Shards are hashed before they are opened, once a process."""
+        shards = [self.shard(entry) for entry in self._entries(split)]
+        return _frame_set(shards, f"cache {self.path}, split {split!r}")
+
+    def videos(self, split: str) -> "Videos":
+        """The same, video by video and not in memory: for any number of frames each, in any order."""
+        return Videos([self.shard(entry) for entry in self._entries(split)])
+
+    def _entries(self, split: str) -> list[dict[str, Any]]:
         entries = [entry for entry in self.manifest["shards"] if entry["split"] == split]
         if not entries:
             splits = sorted({entry["split"] for entry in self.manifest["shards"]})
             raise DataError(f"cache {self.path}: no split {split!r}; it holds {', '.join(splits)}")
-        shards = [self.shard(entry) for entry in entries]
-        return _frame_set(shards, f"cache {self.path}, split {split!r}")
+        return entries
 
     def shard(self, entry: dict[str, Any]) -> Shard:
         """One shard of the manifest, as it was when it was written."""
@@ -56,15 +65,39 @@ class Cache:
             raise CacheError(f"{path}: no such file; run the same `plfeat extract` again")
         about = path.stat()
         state = (str(path), entry["sha256"], about.st_size, about.st_mtime_ns, about.st_ino)
-        if state not in _hashed:
+        if state not in _sound:
             found = sha256_of(path)
             if found != entry["sha256"]:
                 raise CacheError(
                     f"{path}: expected sha256 {entry['sha256'][:12]}…, found {found[:12]}; "
                     "run the same `plfeat extract` again"
                 )
-            _hashed.add(state)
-        return read_shard(path)
+            _sound[state] = read_shard(path)
+        return _sound[state]
+
+
+class Videos(Mapping[str, NDArray[Any]]):
+    """Id to the video's rows `[R, D]` as they are stored, straight from the mapped files. Without the failed."""
+
+    def __init__(self, shards: list[Shard]) -> None:
+        self._rows = {
+            name: (shard.features_RD, start, end)
+            for shard in shards
+            for name, start, end in zip(
+                shard.id_N, shard.video_ptr.tolist(), shard.video_ptr[1:].tolist(), strict=False
+            )
+            if end > start
+        }
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        features, start, end = self._rows[name]
+        return features[start:end]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
 
 
 def open_cache(path: Path) -> Cache:
@@ -153,11 +186,13 @@ def _frame_set(shards: list[Shard], where: str) -> FrameSet:
     return FrameSet(
         features_NVTD=unpack(rows).reshape(count, views, frames, rows.shape[1]),
         label_N=np.concatenate([shard.label_N[ok] for shard, ok in zip(shards, good, strict=True)]).astype(np.int64),
-        id_N=tuple(
-            id for shard, ok in zip(shards, good, strict=True) for id, keep in zip(shard.id_N, ok, strict=True) if keep
-        ),
+        id_N=tuple(chain.from_iterable(_kept_ids(shard, ok) for shard, ok in zip(shards, good, strict=True))),
         missing=sum(len(ok) for ok in good) - count,
     )
+
+
+def _kept_ids(shard: Shard, ok: np.ndarray) -> Iterable[str]:
+    return shard.id_N if ok.all() else compress(shard.id_N, ok)
 
 
 def _shapes(shard: Shard, ok: np.ndarray) -> set[tuple[int, int]]:
@@ -166,4 +201,5 @@ def _shapes(shard: Shard, ok: np.ndarray) -> set[tuple[int, int]]:
         return set()
     last = shard.video_ptr[1:][ok] - 1
     views, rows = shard.view_R[last] + 1, np.diff(shard.video_ptr)[ok]
-    return {(int(v), int(r) // int(v)) for v, r in set(zip(views.tolist(), rows.tolist(), strict=True))}
+    pairs = np.unique(views.astype(np.int64) << 32 | rows)
+    return {(int(pair) >> 32, (int(pair) & 0xFFFFFFFF) // (int(pair) >> 32)) for pair in pairs}

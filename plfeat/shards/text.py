@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import CacheError
-from plfeat.files import publish
+from plfeat.files import write_bytes
 from plfeat.shards.hdf5 import Layout, as_bytes, decoded, fixed_width, read_arrays
 from plfeat.shards.schema import FORMAT
 
@@ -61,8 +61,7 @@ def write_texts(path: Path, texts: Texts) -> None:
         "template": fixed_width(texts.templates),
         "checksum": _checksum(texts),
     }
-    with publish(path) as part:
-        part.write_bytes(as_bytes(arrays, FORMAT))
+    write_bytes(path, as_bytes(arrays, FORMAT))
 
 
 def _checksum(texts: Texts) -> NDArray[np.uint32]:

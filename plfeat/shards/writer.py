@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from plfeat.files import publish
+from plfeat.files import write_bytes
 from plfeat.shards.hdf5 import as_bytes, fixed_width
 from plfeat.shards.schema import FORMAT, Shard
 
 
 def write_shard(path: Path, shard: Shard) -> None:
-    with publish(path) as part:
-        part.write_bytes(shard_bytes(shard))
+    write_bytes(path, shard_bytes(shard))
 
 
 def shard_bytes(shard: Shard) -> bytes:

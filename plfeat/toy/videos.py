@@ -80,12 +80,12 @@ def frames_of(split: str, index: int, number: int, seed: int) -> np.ndarray:
     return draw(film(ACTIONS[index], rng), rng)
 
 
-def write_video(path: Path, frames: np.ndarray, rate: int = RATE) -> None:
-    """One H.264 file, the same bytes for the same frames."""
+def write_video(path: Path, frames: np.ndarray, rate: int = RATE, gop: int | None = None) -> None:
+    """One H.264 file, the same bytes for the same frames; a key frame every `gop` frames, or when x264 wants one."""
     import av
 
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options=_H264)
+        stream = container.add_stream("libx264", rate=rate, options=_H264 | ({"g": str(gop)} if gop else {}))
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))

@@ -5,6 +5,7 @@ with Crew(workers=4, orders=Orders(...)) as crew:
         ...
 """
 
+import math
 import os
 import signal
 import socket
@@ -25,7 +26,7 @@ from plfeat.video.decode import Frames
 from plfeat.video.job import Answer, Job, Orders
 from plfeat.video.slot import Slot
 
-_SLOTS = 4  # finished videos that a worker may be ahead of the one that is waited for
+_AHEAD = 1 << 30  # bytes of finished videos that may wait for their turn
 _QUEUE = 2  # the one that it decodes and the next, so that it never waits for us
 _GRACE = 5.0  # seconds after which a worker that its own timer did not end is killed from here
 
@@ -67,13 +68,15 @@ class Crew:
     """Counts the videos `decoded`, the `seconds` that the workers spent on them, the seconds that we `waited`, and the
     workers `lost`."""
 
-    def __init__(self, workers: int, orders: Orders) -> None:
+    def __init__(self, workers: int, orders: Orders, ahead: int = 4) -> None:
+        """`ahead`: how many finished videos may wait while whoever takes them is busy."""
         self.orders = orders
         self.forget()
         self._workers: list[_Worker] = []
         try:
             for _ in range(workers):
-                self._workers.append(_start([Slot() for _ in range(_SLOTS)], orders))
+                slots = [Slot() for _ in range(_QUEUE + -(-ahead // workers))]
+                self._workers.append(_start(slots, orders))
         except BaseException:
             self.close()
             raise
@@ -108,7 +111,8 @@ class Crew:
         done: dict[int, tuple[_Worker, _Task, Answer]] = {}
         position = 0
         while True:
-            self._hand_out(coming)
+            if sum(math.prod(answer.shape) for _, _, answer in done.values()) < _AHEAD:
+                self._hand_out(coming)
             if position not in done and not any(worker.queue for worker in self._workers):
                 return
             self._listen(done, block=position not in done)

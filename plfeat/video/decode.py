@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from plfeat.errors import UsageError, first_line
 from plfeat.video.sampling import Indices, Seconds
-from plfeat.video.scan import DecodeError, Listing, opened, scan
+from plfeat.video.scan import DecodeError, Film, opened
 
 if TYPE_CHECKING:
     import av
@@ -68,11 +70,10 @@ def read_frames(path: Path, choose: Choose, decoder: str, allocate: Allocate = _
         raise DecodeError("the file is empty")
     said: list[str] = []
     try:
-        with _listening(said):
-            listing = scan(path)
-            if listing.lost:
-                said.append(f"error: {listing.lost} packets that the header promises are missing")
-            frames, indices = {"decord": _decord, "pyav": _pyav}[decoder](path, listing, choose, allocate, said)
+        with _listening(said), opened(path) as film:
+            if film.listing.lost:
+                said.append(f"error: {film.listing.lost} packets that the header promises are missing")
+            frames, indices = {"decord": _decord, "pyav": _pyav}[decoder](film, choose, allocate, said)
     except DecodeError:
         raise
     except MemoryError as error:
@@ -85,7 +86,7 @@ def read_frames(path: Path, choose: Choose, decoder: str, allocate: Allocate = _
 def _reason(error: Exception, path: Path) -> str:
     """The same text for the same file wherever it lies and whenever it is read."""
     said = re.sub(r"^\[\d+:\d+:\d+\] \S+: ", "", first_line(error))
-    return said.replace(str(path), path.name)
+    return said.replace(str(path.absolute()), path.name)
 
 
 def _collect(pictures: Iterable[Frames], count: int, allocate: Allocate) -> Frames:
@@ -149,64 +150,59 @@ def _complaint(said: list[str]) -> str:
 # ---- PyAV
 
 
-def _pyav(path: Path, listing: Listing, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
+def _pyav(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
     """Decodes only what the chosen frames need. If what is decoded then is not what the packets promised, a second look
     counts by decoding."""
-    if len(listing.seconds_T):
-        indices = choose(listing.seconds_T)
-        if listing.certain:
-            frames = _needed(path, listing, indices, said)
+    seconds_T = film.listing.seconds_T
+    if len(seconds_T):
+        indices = choose(seconds_T)
+        if film.listing.certain:
+            frames = _needed(film, indices, said)
         else:
-            frames = _only(_promised(_every(path, said), len(listing.seconds_T)), indices)
+            frames = _only(_promised(_every(film, said), len(seconds_T)), indices)
         try:
             return _collect(map(_upright, frames), len(indices), allocate), indices
         except _BrokenPromiseError:
             said.clear()
-    seconds_T = _seconds([frame.time for frame in _every(path, [])])
+    seconds_T = _seconds([frame.time for frame in _every(film, [])])
     if not len(seconds_T):
         raise DecodeError("the video has no frames")
     indices = choose(seconds_T)
-    return _collect(map(_upright, _only(_every(path, said), indices)), len(indices), allocate), indices
+    return _collect(map(_upright, _only(_every(film, said), indices)), len(indices), allocate), indices
 
 
 class _BrokenPromiseError(Exception):
     """What is decoded is not what the packets said."""
 
 
-def _needed(path: Path, listing: Listing, indices: Indices, said: list[str]) -> "Iterator[av.VideoFrame]":
+def _needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.VideoFrame]":
     """The chosen frames, in order. Between them whole groups of pictures are passed over."""
-    wanted = deque((listing.key_T[i], listing.time_T[i]) for i in indices.tolist())
-    with opened(path) as (container, stream):
-        decoder, feeding, first = stream.codec_context, False, None
-        for number, packet in enumerate(_with_end(container.demux(stream))):
-            if not feeding and packet is not None:
-                if number < wanted[0][0]:
-                    continue
-                decoder.flush_buffers()
-                feeding, first = True, packet.pts
-            if packet is not None and first is not None and packet.pts is not None and packet.pts < first:
-                continue  # shown before the first, it leans on pictures that were passed over
-            for frame in decoder.decode(packet):
-                if frame.is_corrupt:
-                    said.append("error: a frame is marked as corrupt")
-                if frame.pts == wanted[0][1]:
-                    yield frame
-                    wanted.popleft()
-                    if not wanted:
-                        return
-            feeding = wanted[0][0] <= number
+    wanted = deque((film.listing.key_T[i], film.listing.time_T[i]) for i in indices.tolist())
+    feeding, first = False, None
+    for number, packet in enumerate(chain(film.packets(), [None])):
+        if not feeding and packet is not None:
+            if number < wanted[0][0]:
+                continue
+            film.decoder.flush_buffers()
+            feeding, first = True, packet.pts
+        if packet is not None and packet.pts < first:
+            continue  # shown before the first, it leans on pictures that were passed over
+        for frame in film.decoder.decode(packet):
+            if frame.is_corrupt:
+                said.append("error: a frame is marked as corrupt")
+            if frame.pts == wanted[0][1]:
+                yield frame
+                wanted.popleft()
+                if not wanted:
+                    return
+        feeding = wanted[0][0] <= number
     raise _BrokenPromiseError
 
 
-def _with_end(packets: Iterable[T]) -> Iterator[T | None]:
-    """The packets that hold something, then None, at which a decoder gives what it still has."""
-    yield from (packet for packet in packets if getattr(packet, "size", 0))
-    yield None
-
-
-def _every(path: Path, said: list[str]) -> "Iterator[av.VideoFrame]":
-    with opened(path) as (container, stream):
-        for frame in container.decode(stream):
+def _every(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
+    film.decoder.flush_buffers()
+    for packet in chain(film.packets(), [None]):
+        for frame in film.decoder.decode(packet):
             if frame.is_corrupt:
                 said.append("error: a frame is marked as corrupt")
             yield frame
@@ -223,8 +219,16 @@ def _promised(frames: Iterable[T], count: int) -> Iterator[T]:
 
 def _upright(frame: "av.VideoFrame") -> Frames:
     """RGB as a viewer sees it: phones store pictures on their side and say so."""
-    picture: Any = frame.to_ndarray(format="rgb24")
-    return np.rot90(picture, frame.rotation // 90)
+    picture: Any = _reformatter().reformat(frame, format="rgb24", threads=1).to_ndarray()
+    return np.rot90(picture, frame.rotation // 90) if frame.rotation else picture
+
+
+@cache
+def _reformatter() -> "av.video.reformatter.VideoReformatter":
+    """One for all: setting it up takes longer than using it, and it remembers the sizes that it has seen."""
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
 
 
 def _seconds(times: list[float | None]) -> Seconds:
@@ -240,17 +244,16 @@ def _seconds(times: list[float | None]) -> Seconds:
 _BATCH = 32  # frames that decord holds at once beside ours
 
 
-def _decord(
-    path: Path, listing: Listing, choose: Choose, allocate: Allocate, said: list[str]
-) -> tuple[Frames, Indices]:
+def _decord(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
     """decord seeks astray, without a word, where groups of pictures lean on each other (x265's default, AVI with
     B-frames) or an edit list hides packets. There it reads from the start; where even that goes wrong it is not
     asked."""
     import decord
 
+    listing = film.listing
     if not listing.sequential or listing.streams > 1:
         raise DecodeError("decord shows other frames of this file than a viewer would; use the decoder pyav")
-    reader = decord.VideoReader(str(path.absolute()), num_threads=1)
+    reader = decord.VideoReader(str(film.path.absolute()), num_threads=1)
     total = len(listing.seconds_T)
     if not total or (not listing.certain and len(reader) != total):
         raise DecodeError(f"decord counts {len(reader)} frames, the file has packets for {total}; use the decoder pyav")

@@ -38,8 +38,41 @@ _UNTIMED = ("avi", "mpeg", "mpegts")
 """Containers whose packets do not say when they are shown, or say it wrongly."""
 
 
+_KEPT = 256 << 20
+"""Files up to this size are read once: their packets wait in memory between being counted and being decoded."""
+
+
+class Film:
+    """An open video: its packets, as often as they are wanted, and the decoder to give them to."""
+
+    def __init__(self, path: Path, container: Any, stream: Any) -> None:
+        self.path = path
+        self.decoder = stream.codec_context
+        self._kept = [p for p in container.demux(stream) if p.size] if path.stat().st_size <= _KEPT else None
+        self.listing = _list(list(map(_facts, self.packets())), container, stream)
+
+    def packets(self) -> Iterator[Any]:
+        """Those that hold something, in the order of the file."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        with _open(self.path) as (container, stream):
+            yield from (packet for packet in container.demux(stream) if packet.size)
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def opened(path: Path) -> Iterator[Film]:
+    with _open(path) as (container, stream):
+        yield Film(path, container, stream)
+
+
+def scan(path: Path) -> Listing:
+    with opened(path) as film:
+        return film.listing
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[tuple[Any, Any]]:
     """The container and its video stream: the one that FFmpeg calls best, decoded in one thread."""
     import av
 
@@ -52,14 +85,18 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
         yield container, stream
 
 
-def scan(path: Path) -> Listing:
-    with opened(path) as (container, stream):
-        packets = list(_whole(container.demux(stream)))
-        start = stream.start_time
-        kind = container.format.name
-        unit, rate = float(stream.time_base), float(stream.average_rate or 25)
-        promised, streams = stream.frames, len(container.streams.video)
-    lost = max(0, promised - len(packets))
+_Facts = tuple[Any, bool, bool]
+
+
+def _facts(packet: Any) -> _Facts:
+    """When it is shown, whether decoding can start there, whether it is not to be shown."""
+    return packet.pts, packet.is_keyframe, packet.is_discard
+
+
+def _list(packets: list[_Facts], container: Any, stream: Any) -> Listing:
+    start, kind = stream.start_time, container.format.name
+    unit, rate = float(stream.time_base), float(stream.average_rate or 25)
+    lost, streams = max(0, stream.frames - len(packets)), len(container.streams.video)
     times = [time for time, _, _ in packets]
     if kind in _UNTIMED or None in times or len(set(times)) < len(times):
         return Listing(np.arange(len(packets)) / rate, [], [], False, lost, False, kind == "avi", streams)
@@ -80,14 +117,7 @@ def scan(path: Path) -> Listing:
     )
 
 
-def _whole(packets: Any) -> Iterator[tuple[Any, bool, bool]]:
-    """Time, whether decoding can start there, whether it is not to be shown."""
-    for packet in packets:
-        if packet.size:
-            yield packet.pts, packet.is_keyframe, packet.is_discard
-
-
-def _keys(packets: list[tuple[Any, bool, bool]]) -> list[int]:
+def _keys(packets: list[_Facts]) -> list[int]:
     """For each packet the last one before it from which decoding can start and that is shown no later. Pictures that
     follow a key packet and are shown before it need the one before that."""
     keys, recent = [], [0]
@@ -98,7 +128,7 @@ def _keys(packets: list[tuple[Any, bool, bool]]) -> list[int]:
     return keys
 
 
-def _closed_keys(packets: list[tuple[Any, bool, bool]]) -> list[int]:
+def _closed_keys(packets: list[_Facts]) -> list[int]:
     """The same for one who does not know of such pictures."""
     keys, recent = [], 0
     for number, (_, is_key, _) in enumerate(packets):

@@ -1,0 +1,63 @@
+"""The commands that measure."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plfeat_cli import output
+from plfeat_cli.options import AsJson, ConfigFile, Pretrained, Quiet, Set
+
+bench = typer.Typer(help="How fast it is here.")
+
+
+@bench.command("extract")
+def bench_extract(
+    dataset: Annotated[str, typer.Option(help="Whose videos to take, with --root.")] = "folder",
+    root: Annotated[Path | None, typer.Option(help="Videos to measure on. [default: clips made for it]")] = None,
+    clips: Annotated[int, typer.Option(help="How many clips to make.", min=1)] = 96,
+    model: Annotated[str, typer.Option(help="An open_clip model, or toy.")] = "toy",
+    pretrained: Pretrained = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding processes. [default: one a core]", min=1)] = None,
+    repeats: Annotated[int, typer.Option(help="Rounds; medians are told.", min=1)] = 5,
+    sets: Set = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Decoding, encoding, both together, and the reader, against their limits and against a plain extractor."""
+    from contextlib import nullcontext
+
+    from plfeat.config import ExtractConfig, build
+    from plfeat.flows.bench import bench_extract, bench_read, own_clips
+    from plfeat.flows.work import Means
+
+    settings = build(ExtractConfig, config, sets or (), {"dataset": dataset, "model": model, "pretrained": pretrained})
+    with (
+        output.progress(quiet) as tick,
+        own_clips(clips, tick) if root is None else nullcontext(root) as place,
+    ):
+        rates = bench_extract(settings, place, Means(workers=workers or Means().workers), repeats, tick)
+        reading = bench_read(repeats)
+    if as_json:
+        output.result({"extract": asdict(rates), "read": asdict(reading)})
+        return
+    output.table(
+        [
+            ["alone and together", "", "ratio"],
+            [f"decode only, {rates.workers} workers", f"{rates.decode_videos:.1f} videos/s", ""],
+            [f"encode only, {rates.device}", f"{rates.encode_frames:.0f} frames/s", _share(rates.flops_share)],
+            ["pipeline", f"{rates.pipeline_videos:.1f} videos/s", f"{rates.of_limit:.2f} of the limit"],
+            ["", "", f"{rates.of_encoder:.2f} of the encoder alone"],
+            ["plain extractor", f"{rates.naive_videos:.1f} videos/s", f"we are {rates.of_naive:.1f} x as fast"],
+            ["memcpy", f"{reading.memcpy_bytes / 1e9:.1f} GB/s", ""],
+            ["a split again", "", f"{reading.of_memcpy:.2f} of memcpy"],
+            ["a split, hashed", "", f"{reading.first_of_memcpy:.2f} of memcpy"],
+            ["videos in random order", f"{reading.random_videos:,.0f} videos/s", ""],
+        ]
+    )
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.0f} % of the chip's bf16 peak"

@@ -1,0 +1,126 @@
+"""`plfeat extract --dataset k400` over an imitation of the official layout: 400 classes, videos missing or broken."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ENVIRONMENT
+
+from plfeat.shards.reader import open_cache
+from plfeat_cli.main import main
+
+VERBS = "throwing catching cleaning folding opening painting pushing riding shaking tasting"
+THINGS = (
+    "apple ball boat bread brush cake car chair clock coat cup dog door drum fence flute glass goat guitar hat horse "
+    "kite ladder lamp log map mirror nail oar paper pen piano plate pot rope rug sail shoe snow wall"
+)
+NAMES = [f"{verb} the {thing}" for verb in VERBS.split() for thing in THINGS.split()]
+
+
+@pytest.fixture(scope="module")
+def k400(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`data/k400` in the owners' layout: CSVs, class folders with underscores in train, val flat."""
+    root = tmp_path_factory.mktemp("data") / "k400"
+    films = sorted(toy_folder.rglob("*.mp4"))
+    for split, each in (("train", 2), ("val", 1)):
+        (root / split).mkdir(parents=True)
+        with (root / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["label", "youtube_id", "time_start", "time_end", "split", "is_cc"])
+            for label, name in enumerate(NAMES):
+                for number in range(each):
+                    youtube = f"{'-_'[number]}{split[0]}{label:05}x_{number}y"
+                    table.writerow([name, youtube, 7 * number, 7 * number + 10, split, 0])
+                    folder = root / split / name.replace(" ", "_") if split == "train" else root / split
+                    folder.mkdir(exist_ok=True)
+                    film = films[(label * 3 + number) % len(films)]
+                    shutil.copy(film, folder / f"{youtube}_{7 * number:06}_{7 * number + 10:06}.mp4")
+    with (root / "test.csv").open("w", encoding="utf-8") as file:  # as published first: without labels
+        file.write("youtube_id,time_start,time_end,split\nabcdefghijk,1,11,test\n")
+    videos = sorted(root.rglob("*.mp4"))
+    for video in videos[5::300]:
+        video.unlink()
+    for video in videos[7::400]:
+        video.write_bytes(video.read_bytes()[:1000])
+    videos[100].write_bytes(b"")
+    shutil.copy(videos[0], root / "val" / "not_in_the_list_000001_000011.mp4")
+    return root
+
+
+def test_the_official_layout_is_extracted_and_what_is_missing_or_broken_is_named(
+    k400: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PLFEAT_DATA", str(k400.parent))
+    monkeypatch.chdir(tmp_path)
+    assert len(set(NAMES)) == 400
+    assert main(["extract", "--dataset", "k400", "--model", "toy"]) == 0
+    out, err = capfd.readouterr()
+    cache = open_cache(tmp_path / out.strip())
+    assert len(cache.classes) == 400
+    assert cache.spec["dataset"]["splits"] == {"train": 800, "val": 400}
+    assert "1192 of 1200 videos" in err
+    assert "8 failed (4 of them missing)" in err
+    assert "the file does not exist" in err
+    assert "the file is empty" in err
+    ledger = [json.loads(line) for line in (cache.path / "ledger.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in ledger].count("find") == 4
+    assert cache.read("train").missing + cache.read("val").missing == 8
+    assert cache.evaluation == "val"
+
+
+def test_checking_it_names_what_is_missing_and_unexpected_and_exits_3(
+    k400: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["datasets", "check", "k400", "--root", str(k400)]) == 3
+    out, err = capfd.readouterr()
+    assert "published" in out.splitlines()[0]
+    assert "246245" in out
+    assert "4 missing: " in err
+    assert "1 unexpected: val/not_in_the_list_000001_000011.mp4" in err
+    assert err.splitlines()[-1].startswith("plfeat: k400: 4 videos are missing and 1 are empty files")
+    assert main(["datasets", "check", "k400", "--root", str(k400), "--json"]) == 3
+    assert len(json.loads(capfd.readouterr().out)["missing"]) == 4
+
+
+def test_a_dry_run_estimates_and_writes_nothing(
+    k400: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["extract", "--dataset", "k400", "--root", str(k400), "--model", "toy", "--dry-run"]
+    assert main([*command, "--json"]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert (said["videos"], said["missing"], said["frames"]) == (1200, 4, 8 * 1196)
+    assert said["bytes"] == 8 * 1196 * 96 * 2
+    assert said["seconds"] > 0
+    assert said["limit"] in ("decode", "encode")
+    assert main(command) == 0
+    out = capfd.readouterr().out
+    assert "1,200 (4 missing" in out
+    assert "9,568" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_patch_is_refused_with_its_size_unless_one_insists(
+    k400: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["extract", "--dataset", "k400", "--root", str(k400), "--model", "toy", "--tokens", "patch", "--quiet"]
+    assert main(command) == 2
+    assert "every patch of 9,568 frames is 4" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_weights_and_network_it_is_one_clear_line(k400: Path, tmp_path: Path) -> None:
+    """The command as it stands in the README, on a machine that has nothing."""
+    nothing = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "PLFEAT_DATA": str(k400.parent)}
+    command = [sys.executable, "-m", "plfeat_cli.main", "extract", "--dataset", "k400"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | nothing, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "could not be downloaded" in done.stderr
+    assert "random:SEED" in done.stderr
+    assert not (tmp_path / "cache").exists()
