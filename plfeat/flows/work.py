@@ -29,11 +29,16 @@ _BATCH = {"cuda": 256, "cpu": 32}  # frames; a CPU gains nothing from more
 OTHER = {"decord": "pyav", "pyav": "decord"}
 
 
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclass(frozen=True)
 class Means:
     """How the work is done, none of which changes the features."""
 
-    workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    workers: int = field(default_factory=_cores)
     limit: float = 60.0  # seconds after which a decoder is killed
     part: tuple[int, int] = (1, 1)  # (2, 3): this process makes the second of every three shards
     engine: str = "local"  # or ray
@@ -199,7 +204,18 @@ def _refuse_flips(dataset: Dataset, augment: str) -> None:
         raise UsageError(f"augment={augment}: {dataset.name} has classes that mirror each other; do not flip them")
 
 
-_RANKS = (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS"), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT"))
+_RANKS = (
+    ("RANK", "WORLD_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
+)
+
+
+def _rank(environment: Mapping[str, str], rank: str, world: str, first: str = "") -> tuple[int, int]:
+    try:
+        return int(environment[rank]) - int(environment.get(first, 0)) + 1, int(environment[world])
+    except (KeyError, ValueError):
+        return 1, 1
 
 
 def parse_part(said: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
@@ -207,11 +223,7 @@ def parse_part(said: str | None, environment: Mapping[str, str] = os.environ) ->
     if said is None:
         return 1, 1
     if said == "auto":
-        for rank, world in _RANKS:
-            if rank in environment and world in environment:
-                first = int(environment.get("SLURM_ARRAY_TASK_MIN", 0)) if "ARRAY" in rank else 0
-                return int(environment[rank]) - first + 1, int(environment[world])
-        return 1, 1
+        return next((found for names in _RANKS if (found := _rank(environment, *names))[1] > 1), (1, 1))
     number, slash, count = said.partition("/")
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UsageError(f"--part {said}: expected i/n with 1 <= i <= n, for example 2/3, or auto")

@@ -71,6 +71,7 @@ class Crew:
     def __init__(self, workers: int, orders: Orders, ahead: int = 4) -> None:
         """`ahead`: how many finished videos may wait while whoever takes them is busy."""
         self.orders = orders
+        self._held = 0  # bytes of finished videos that nobody has taken yet
         self.forget()
         self._workers: list[_Worker] = []
         try:
@@ -111,13 +112,14 @@ class Crew:
         done: dict[int, tuple[_Worker, _Task, Answer]] = {}
         position = 0
         while True:
-            if sum(math.prod(answer.shape) for _, _, answer in done.values()) < _AHEAD:
+            if self._held < _AHEAD:
                 self._hand_out(coming)
             if position not in done and not any(worker.queue for worker in self._workers):
                 return
             self._listen(done, block=position not in done)
             if position in done:
                 worker, task, answer = done.pop(position)
+                self._held -= math.prod(answer.shape)
                 yield Decoded(task.job, answer, worker.slots[task.slot].array(answer.shape))
                 worker.free.append(task.slot)
                 position += 1
@@ -176,6 +178,7 @@ class Crew:
         if answer.error and task.first_error:
             answer = replace(answer, error=f"{task.first_error}; {answer.error}"[:200])
         done[task.position] = (worker, task, answer)
+        self._held += math.prod(answer.shape)
 
     def _replace(self, worker: _Worker, done: dict[int, tuple[_Worker, _Task, Answer]]) -> None:
         """Its first video ended it; the others in its queue go to its successor. A crash is given a second chance: it
