@@ -15,11 +15,11 @@ bench = typer.Typer(help="How fast it is here.")
 @bench.command("extract")
 def bench_extract(
     dataset: Annotated[str, typer.Option(help="Whose videos to take, with --root.")] = "folder",
-    root: Annotated[Path | None, typer.Option(help="Videos to measure on. [default: clips made for it]")] = None,
+    root: Annotated[Path | None, typer.Option(help="Videos to measure on. Default: clips made for it.")] = None,
     clips: Annotated[int, typer.Option(help="How many clips to make.", min=1)] = 96,
     model: Annotated[str, typer.Option(help="An open_clip model, or toy.")] = "toy",
     pretrained: Pretrained = None,
-    workers: Annotated[int | None, typer.Option(help="Decoding processes. [default: one a core]", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Decoding processes. Default: one a core.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Rounds; medians are told.", min=1)] = 5,
     sets: Set = None,
     config: ConfigFile = None,

@@ -26,7 +26,7 @@ def list_datasets(as_json: AsJson = False) -> None:
 @datasets.command("check")
 def check_dataset(
     name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    root: Annotated[Path | None, typer.Option(help="The dataset's folder. [default: DATA/NAME]")] = None,
+    root: Annotated[Path | None, typer.Option(help="The dataset's folder. Default: DATA/NAME.")] = None,
     data: DataRoot = options.DATA,
     lists: options.Lists = None,
     fold: options.Fold = None,
@@ -54,7 +54,7 @@ def check_dataset(
 @datasets.command("make")
 def make_dataset(
     name: Annotated[str, typer.Argument(help="toy")],
-    out: Annotated[Path | None, typer.Option(help="Where the videos go. [default: DATA/NAME]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the videos go. Default: DATA/NAME.")] = None,
     data: DataRoot = options.DATA,
     videos: Annotated[int, typer.Option(help="How many, over all classes and splits.")] = 960,
     seed: Annotated[int, typer.Option(help="Other seeds make other videos.", min=0, max=2**63)] = 0,

@@ -25,7 +25,7 @@ def extract(
     ],
     root: Annotated[
         Path | None,
-        typer.Option(help="The dataset's folder. [default: $PLFEAT_DATA/NAME, else data/NAME]", rich_help_panel=_WHAT),
+        typer.Option(help="The dataset's folder. Default: $PLFEAT_DATA/NAME, else data/NAME.", rich_help_panel=_WHAT),
     ] = None,
     data: DataRoot = options.DATA,
     lists: options.Lists = None,
@@ -34,7 +34,7 @@ def extract(
     model: Annotated[
         str | None,
         typer.Option(
-            help="An open_clip model, hf-hub:ORG/REPO, local-dir:PATH, or toy. [default: ViT-B-16; toy for toy]",
+            help="An open_clip model, hf-hub:ORG/REPO, local-dir:PATH, or toy. Default: ViT-B-16; toy for toy.",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -54,14 +54,14 @@ def extract(
         str | None, typer.Option(help="patch: keep every patch. Terabytes; asks for --yes.", rich_help_panel=_WHAT)
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(help="Frames of a view, one a segment. [default: 8]", rich_help_panel=_FRAMES)
+        int | None, typer.Option(help="Frames of a view, one a segment. Default: 8.", rich_help_panel=_FRAMES)
     ] = None,
     views: Annotated[
         int | None,
-        typer.Option(help="Views of a training video; several are random. [default: 1]", rich_help_panel=_FRAMES),
+        typer.Option(help="Views of a training video; several are random. Default: 1.", rich_help_panel=_FRAMES),
     ] = None,
     test_views: Annotated[
-        int | None, typer.Option(help="Views of any other video. [default: 1]", rich_help_panel=_FRAMES)
+        int | None, typer.Option(help="Views of any other video. Default: 1.", rich_help_panel=_FRAMES)
     ] = None,
     augment: Annotated[
         str | None,
@@ -74,10 +74,10 @@ def extract(
         bool, typer.Option("--fallback", help="What one decoder cannot read, try with the other.", rich_help_panel=_HOW)
     ] = False,
     device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N. [default: a GPU if there is one]", rich_help_panel=_HOW)
+        str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.", rich_help_panel=_HOW)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Decoding processes. [default: one a core]", min=1, rich_help_panel=_HOW)
+        int | None, typer.Option(help="Decoding processes. Default: one a core.", min=1, rich_help_panel=_HOW)
     ] = None,
     limit: Annotated[
         float, typer.Option(help="Seconds after which a stuck decoder is killed.", min=0.1, rich_help_panel=_HOW)
@@ -93,7 +93,7 @@ def extract(
         str, typer.Option(help="local, or ray: one task a shard on a Ray cluster.", rich_help_panel=_HOW)
     ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="The Ray cluster, auto to find it. [default: this machine]", rich_help_panel=_HOW)
+        str | None, typer.Option(help="The Ray cluster, auto to find it. Default: this machine.", rich_help_panel=_HOW)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, and do nothing.", rich_help_panel=_HOW)

@@ -20,9 +20,9 @@ CacheAt = Annotated[
 CacheRoot = Annotated[Path, typer.Option("--cache", envvar="PLFEAT_CACHE", help="The folder that holds caches.")]
 DataRoot = Annotated[Path, typer.Option("--data", envvar="PLFEAT_DATA", help="The folder that holds datasets.")]
 Lists = Annotated[
-    Path | None, typer.Option(help="Where the annotation files lie; for csv, the file. [default: the dataset's folder]")
+    Path | None, typer.Option(help="Where the annotation files lie; for csv, the file. Default: the dataset's folder.")
 ]
-Fold = Annotated[int | None, typer.Option(help="Which published split, of ucf101 and hmdb51: 1, 2 or 3. [default: 1]")]
+Fold = Annotated[int | None, typer.Option(help="Which published split, of ucf101 and hmdb51: 1, 2 or 3. Default: 1.")]
 Names = Annotated[Path | None, typer.Option(help="A CSV file class,name with your own words for classes.")]
 Pretrained = Annotated[
     str | None, typer.Option("--pretrained", help="A weights tag of open_clip, a file, or random:SEED.")

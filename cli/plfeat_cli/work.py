@@ -17,7 +17,7 @@ def demo(
     videos: Annotated[int, typer.Option(help="How many toy videos to make.")] = 960,
     out: Annotated[Path, typer.Option(help="Where the table and the figure go.")] = options.REPORTS / "demo",
     work: Annotated[Path, typer.Option(help="Where the videos and the runs go.")] = options.RUNS / "demo",
-    cache: Annotated[Path | None, typer.Option(help="Where the features go. [default: WORK/cache]")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Where the features go. Default: WORK/cache.")] = None,
     sets: Set = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
@@ -49,7 +49,7 @@ def train(
     frozen: Annotated[bool, typer.Option("--frozen", help="Train over cached features, both towers frozen.")] = False,
     cache: CacheAt = options.CACHE,
     out: Annotated[
-        Path | None, typer.Option(help="Where the runs go. [default: runs/<dataset>-<hash of the settings>]")
+        Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")
     ] = None,
     pretrained: Pretrained = None,
     sets: Set = None,
@@ -79,7 +79,7 @@ def evaluate(
     template: Annotated[str | None, typer.Option(help="The sentence around a class name, with {} for it.")] = None,
     cache: CacheAt = options.CACHE,
     out: Annotated[
-        Path | None, typer.Option(help="Where the run goes. [default: runs/<dataset>-<hash of the settings>]")
+        Path | None, typer.Option(help="Where the run goes. Default: runs/<dataset>-<hash of the settings>.")
     ] = None,
     pretrained: Pretrained = None,
     as_json: AsJson = False,

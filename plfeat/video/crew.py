@@ -104,7 +104,6 @@ class Crew:
             worker.stderr.close()
             for slot in worker.slots:
                 slot.close()
-        self._closed = True
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Decoded]:
         """What became of every job, in order. Later jobs are decoded meanwhile, as far as there is memory for them."""
