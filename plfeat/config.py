@@ -157,7 +157,8 @@ def build(
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"config {where}: {first['msg']}, found {str(first['input'])[:60]!r}") from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"config {where}: {said}, found {str(first['input'])[:60]!r}") from error
 
 
 def known_keys(cls: type[Config], prefix: str = "") -> Iterator[str]:

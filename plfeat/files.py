@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ def publish(path: Path) -> Iterator[Path]:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what it had no room for
+        raise
     finally:
         part.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -33,12 +37,26 @@ def publish(path: Path) -> Iterator[Path]:
 
 def part_of(path: Path) -> Path:
     """Where this process builds what will become `path`. What processes that died left behind is removed."""
-    host = platform.node().replace("-", "_") or "here"
+    host = _host()
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}-*.part"):
         pid = left.name.removesuffix(".part").rpartition("-")[2]
         if pid.isdecimal() and int(pid) != os.getpid() and not _alive(int(pid)):
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
+
+
+def abandoned(path: Path) -> bool:
+    """A part file whose process is gone; of another machine's, one that nobody wrote to for a day."""
+    if path.suffix != ".part":
+        return False
+    where, _, pid = path.name.removesuffix(".part").rpartition("-")
+    if where.endswith(f".{_host()}") and pid.isdecimal():
+        return not _alive(int(pid))
+    return time.time() - path.lstat().st_mtime > 86400
+
+
+def _host() -> str:
+    return platform.node().replace("-", "_") or "here"
 
 
 def _alive(pid: int) -> bool:

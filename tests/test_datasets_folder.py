@@ -112,3 +112,11 @@ def test_a_folder_that_cannot_be_read_is_an_error_that_says_which(tmp_path: Path
     (tmp_path / "jump" / "2.mp4").symlink_to("2.mp4")  # a link to itself
     with pytest.raises(DataError, match=r"folder .*jump cannot be read: .*symbolic links"):
         read(tmp_path)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named(tmp_path: Path) -> None:
+    import os
+
+    os.mkdir(os.fsencode(tmp_path) + b"/b\xe9ta")
+    with pytest.raises(DataError, match="is not UTF-8; rename it"):
+        read(tmp_path)

@@ -1,14 +1,17 @@
 """Caches: described, verified, repaired, merged, cleaned up; and never mixed with what was made differently."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, DataError
+from plfeat.files import part_of
 from plfeat.flows.backbones import backbone_of
 from plfeat.flows.caches import describe
 from plfeat.flows.extract import Extraction, extract
@@ -51,7 +54,6 @@ DAMAGE = {
     "a shard cut short": lambda c: _cut(c / "shards" / "test-00001.h5"),
     "texts lost": lambda c: (c / "text.h5").unlink(),
     "texts damaged": lambda c: _flip(c / "text.h5"),
-    "a stray": lambda c: (c / "shards" / ".train-00000.h5.host-1.part").write_bytes(b"x"),
     "no manifest": lambda c: (c / "manifest.json").unlink(),
     "a damaged manifest": lambda c: (c / "manifest.json").write_text("{"),
 }
@@ -235,23 +237,32 @@ def test_merging_too_little_or_what_contradicts_itself_is_an_error(
 
 def test_garbage_is_named_first_and_thrown_away_on_request(copy: Path, tmp_path: Path) -> None:
     root = tmp_path / "cache"
-    unfinished = Path(shutil.copytree(copy, root / "toy" / "0123456789abcdef"))
-    (unfinished / "manifest.json").unlink()
     broken = Path(shutil.copytree(copy, root / "toy" / "broken"))
     (broken / "spec.json").write_text("{")
-    (copy / ".text.h5.host-1.part").write_bytes(b"xy")
-    (copy / "shards" / "train-99999.h5").write_bytes(b"x")
-    found = {item.path: item.why for item in waste(root, days=0)}
-    assert set(found) == {
-        unfinished,
-        broken,
-        copy / ".text.h5.host-1.part",
-        copy / "shards" / "train-99999.h5",
-    }
-    assert not any(item.path == unfinished for item in waste(root, days=7))
+    gone, elsewhere = copy / ".text.h5.host-1.part", copy / "shards" / "train-99999.h5"
+    gone.write_bytes(b"xy")
+    os.utime(gone, (0, 0))
+    elsewhere.write_bytes(b"x")
+    live = part_of(copy / "text.h5")
+    live.write_bytes(b"being written")
+    (copy / "notes").mkdir()
+    (copy / "a link").symlink_to("nowhere")
+    assert {item.path for item in waste(root, days=0)} == {gone, elsewhere}
     throw_away(waste(root, days=0))
     assert waste(root, days=0) == []
+    assert broken.exists()
+    assert live.exists()
     assert list(problems(copy)) == []
+
+
+def test_only_folders_named_by_their_fingerprint_are_ever_thrown_away(copy: Path, tmp_path: Path) -> None:
+    (copy / "manifest.json").unlink()
+    other = tmp_path / "cache" / "toy" / "thesis"
+    other.mkdir()
+    (other / "spec.json").write_text('{"x": 1}')
+    (other / "thesis.tex").write_text("years of work")
+    assert [item.path for item in waste(tmp_path / "cache", days=0)] == [copy]
+    assert waste(tmp_path / "cache", days=7) == []
 
 
 def test_a_description_says_how_it_was_made_and_what_became_of_the_videos(
@@ -280,3 +291,64 @@ def test_the_fast_preprocess_says_how_close_it_is_and_that_is_not_in_the_fingerp
 def test_the_shards_of_a_spec_can_be_counted_without_its_videos(toy_cache: Cache) -> None:
     found = {entry["name"]: (entry["split"], entry["videos"]) for entry in toy_cache.manifest["shards"]}
     assert expected_shards(toy_cache.spec) == found
+
+
+def _wrong_labels(shard: Path) -> None:
+    with h5py.File(shard, "r+") as file:
+        file["label"][:] = file["label"][:][::-1]
+
+
+def test_a_part_never_vouches_for_the_shards_of_others(copy: Path, toy_cache: Cache, toy_folder: Path) -> None:
+    _wrong_labels(copy / "shards" / "test-00001.h5")
+    config = build(ExtractConfig, dataset="toy", shard=32)
+    done = extract(config, toy_folder, copy, silent, Means(workers=1, part=(1, 5)))
+    assert not done.tally.complete
+    assert (copy / "manifest.json").read_bytes() == (toy_cache.path / "manifest.json").read_bytes()
+    with pytest.raises(CacheError, match="expected sha256"):
+        open_cache(copy).read("test")
+    assert extract(config, toy_folder, copy, silent, ONE).tally.complete
+    assert shards(copy) == shards(toy_cache.path)
+
+
+def test_merging_takes_no_damaged_shard_of_a_finished_cache(copy: Path, tmp_path: Path) -> None:
+    _wrong_labels(copy / "shards" / "test-00001.h5")
+    assert main(["cache", "merge", str(copy), "--cache", str(tmp_path / "whole"), "--quiet"]) == 4
+    assert not list((tmp_path / "whole").rglob("test-00001.h5"))
+
+
+def test_a_label_that_changed_is_noticed_even_without_a_manifest(copy: Path) -> None:
+    from plfeat.shards.reader import read_shard
+
+    _wrong_labels(copy / "shards" / "test-00001.h5")
+    with pytest.raises(CacheError, match="checksums"):
+        read_shard(copy / "shards" / "test-00001.h5", verify=True)
+
+
+def test_parts_from_machines_with_other_folders_merge_into_either(toy_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(toy_folder)
+    one = run(toy_folder, tmp_path / "1", Means(workers=1, part=(1, 2))).path
+    two = run(tmp_path / "elsewhere", tmp_path / "2", Means(workers=1, part=(2, 2))).path
+    assert (one / "made.json").read_bytes() != (two / "made.json").read_bytes()
+    folder, tally = merge([two], tmp_path / "1")
+    assert folder == one
+    assert tally.complete
+
+
+def test_the_ledger_of_merged_parts_says_where_the_videos_lay(toy_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    shutil.copytree(toy_folder, root)
+    for victim in sorted(root.rglob("*.mp4"))[::40]:
+        victim.write_bytes(b"rubbish")
+    parts = [run(root, tmp_path / str(n), Means(workers=1, part=(n, 2))).path for n in (1, 2)]
+    folder, _ = merge(parts, tmp_path / "whole")
+    ledger = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    assert len(ledger) == 3
+    assert all(Path(line["path"]).is_file() for line in ledger)
+
+
+def test_a_folder_in_place_of_a_shard_is_named(copy: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (copy / "shards" / "test-00000.h5").unlink()
+    (copy / "shards" / "test-00000.h5").mkdir()
+    command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--set", "shard=32", "--quiet"]
+    assert main([*command, "--cache", str(copy)]) == 4
+    assert "a folder lies where a shard should be" in capfd.readouterr().err

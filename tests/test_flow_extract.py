@@ -216,3 +216,28 @@ def test_a_finished_cache_is_left_alone(toy_cache: Cache, toy_folder: Path) -> N
     done = extract(CONFIG, toy_folder, toy_cache.path.parents[1], silent)
     assert done.reused == done.shards
     assert {path: path.stat().st_mtime_ns for path in toy_cache.path.rglob("*")} == before
+
+
+def test_a_video_that_is_not_the_listed_one_any_more_fails(toy_folder: Path, tmp_path: Path) -> None:
+    """As when the videos are still being copied while they are extracted."""
+    from plfeat.flows.make import make_here
+    from plfeat.flows.progress import Progress
+    from plfeat.flows.work import Means, prepare
+    from plfeat.shards.reader import read_shard
+
+    root = tmp_path / "videos"
+    shutil.copytree(toy_folder, root)
+    work = prepare(CONFIG, root)
+    victims = sorted((root / "train").rglob("*.mp4"))[:2]
+    victims[0].write_bytes(victims[1].read_bytes() + b"more")
+    made = next(iter(make_here(work, work.portions[:1], Means(workers=1), Progress(silent, 0))))
+    (tmp_path / made.name).write_bytes(made.image)
+    shard = read_shard(tmp_path / made.name)
+    assert [error for error in shard.error_N if error] == ["the file changed during the run"]
+
+
+def test_a_closed_stderr_is_no_reason_to_fail(toy_folder: Path, tmp_path: Path) -> None:
+    command = f"exec {sys.executable} -m plfeat_cli.main extract --dataset toy --root {toy_folder} 2>&-"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    assert (tmp_path / done.stdout.strip() / "manifest.json").is_file()

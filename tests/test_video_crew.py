@@ -165,3 +165,33 @@ with Crew(2, Orders(Sampler(), "pyav", None, 30.0)) as crew:
     run.communicate()
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert not alive
+
+
+def test_time_spent_stopped_does_not_count(clips: list[Path], tmp_path: Path) -> None:
+    """Ctrl-Z, or a suspended job, for longer than the limit."""
+    odd.video(tmp_path / "long.mp4", odd.pictures(400), gop=250)
+    code = f"""
+import os, signal, sys
+from plfeat.video.crew import Crew
+from plfeat.video.job import Job, Orders
+from plfeat.video.sampling import Sampler
+os.setpgid(0, 0)
+with Crew(1, Orders(Sampler(frames=200), "pyav", None, 2.0)) as crew:
+    for number, clip in enumerate(crew.run(Job({str(tmp_path / "long.mp4")!r}, str(n)) for n in range(6))):
+        print(clip.answer.error or "fine", flush=True)
+"""
+    run = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    assert run.stdout
+    said = [run.stdout.readline().strip()]
+    os.killpg(run.pid, signal.SIGSTOP)
+    time.sleep(3)
+    os.killpg(run.pid, signal.SIGCONT)
+    said += run.communicate(timeout=100)[0].split("\n")
+    assert [line for line in said if line] == ["fine"] * 6
+
+
+def test_a_worker_that_is_killed_before_it_began_is_replaced(clips: list[Path]) -> None:
+    with Crew(2, ORDERS) as crew:
+        for worker in crew._workers:
+            worker.process.kill()
+        assert [clip.answer.error for clip in crew.run(jobs(clips[:6]))] == [""] * 6

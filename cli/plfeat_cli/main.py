@@ -82,12 +82,26 @@ _stopped: list[int] = []
 
 
 def _stop(number: int, frame: object) -> None:
-    """Ctrl-C and a polite kill end alike; whatever a library makes of the exception, the flag tells what happened."""
+    """Ctrl-C and a polite kill end alike; whatever a library makes of the exception, the flag tells what happened. Once
+    is enough: a second one would interrupt the tidying up."""
     _stopped.append(number)
+    for either in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(either, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
+def _open_what_is_closed() -> None:
+    """Somebody may have closed stdin, stdout or stderr; other files must not take their places."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, name, os.fdopen(number, mode))
+
+
 def entry() -> None:
+    _open_what_is_closed()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.exit(main())

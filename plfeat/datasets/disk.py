@@ -48,6 +48,7 @@ def _look(folder: Path) -> tuple[list[str], list[str], tuple[int, int]]:
                     entry.name.encode()
                     files.append(entry.name)
                 elif entry.is_dir():
+                    entry.name.encode()
                     folders.append(entry.name)
     except UnicodeEncodeError as error:
         raise DataError(f"{folder}: the name {error.object!a} is not UTF-8; rename it") from None

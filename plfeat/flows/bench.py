@@ -217,7 +217,7 @@ def _made_up_cache(folder: Path) -> Cache:
             error_N=("",) * count,
         )
         write_shard(folder / "shards" / name, shard)
-    finish(folder, spec, {}, {"name": None})
+    finish(folder, spec, {}, {"name": None}, {})
     return open_cache(folder)
 
 

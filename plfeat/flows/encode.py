@@ -41,8 +41,8 @@ class ShardMaker:
     def views_of(self, video: VideoRef) -> int:
         return self.views if video.split == "train" else self.test_views
 
-    def job(self, video: VideoRef) -> Job:
-        return Job(str(video.path), video.id, self.views_of(video), video.start, video.end)
+    def job(self, video: VideoRef, size: int | None = None) -> Job:
+        return Job(str(video.path), video.id, self.views_of(video), video.start, video.end, size)
 
     def make(
         self, videos: list[VideoRef], clips: Iterator[Decoded], absent: frozenset[str], done: Callable[[int], None]

@@ -41,7 +41,10 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, mea
         work.spec["measured"] = measured(work, means)
     claim(folder, work.spec)
     if not (folder / "made.json").exists():
-        write_json(folder / "made.json", {"root": str(root.absolute()), "config": config.model_dump(mode="json")})
+        settings = config.model_dump(mode="json")
+        for name in ("lists", "names", "weights"):  # wherever the next command is given
+            settings[name] = settings[name] and str(Path(settings[name]).absolute())
+        write_json(folder / "made.json", {"root": str(root.absolute()), "config": settings})
     text = keep_texts(folder, work.kit, work.dataset.classes, means.templates)
     number, count = means.part
     mine = work.portions[number - 1 :: count]
@@ -52,8 +55,9 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, mea
     make = {"local": make_here, "ray": make_on_ray}[means.engine]
     for made in make(work, todo, means, progress) if todo else ():
         write_bytes(folder / "shards" / made.name, made.image)
+        hashes.pop(made.name, None)
         pace = made.pace
-    tally = finish(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos}, text)
+    tally = finish(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos}, text, hashes)
     return Extraction(
         path=folder,
         tally=tally,

@@ -41,9 +41,10 @@ def make_here(work: Work, todo: list[Portion], means: Means, progress: Progress)
         def pace() -> Pace:
             return _pace(crew, maker, means)
 
-        clips = crew.run(maker.job(v) for portion in todo for v in portion.videos if v.id not in work.absent)
+        present = [v for portion in todo for v in portion.videos if work.sizes[v.id] is not None]
+        clips, absent = crew.run(maker.job(v, work.sizes[v.id]) for v in present), work.absent
         for portion in todo:
-            shard = maker.make(portion.videos, clips, work.absent, progress.within(pace))
+            shard = maker.make(portion.videos, clips, absent, progress.within(pace))
             yield Made(portion.name, shard_bytes(shard), pace())
             progress.shard(len(portion.videos), pace())
 
@@ -57,7 +58,9 @@ def make_on_ray(work: Work, todo: list[Portion], means: Means, progress: Progres
         task = ray.remote(num_cpus=means.workers, num_gpus=int(on_gpu), max_retries=_RETRIES)(_make_one)
         config = work.kit.config.model_dump(mode="json")
         waiting = {
-            task.remote(config, work.kit.about, portion, work.absent & {v.id for v in portion.videos}, means): portion
+            task.remote(
+                config, work.kit.about, portion, {v.id: work.sizes[v.id] for v in portion.videos}, means
+            ): portion
             for portion in todo
         }
         pace = Pace(means.workers)
@@ -80,14 +83,15 @@ def make_on_ray(work: Work, todo: list[Portion], means: Means, progress: Progres
 
 
 def _make_one(
-    config: dict[str, Any], about: dict[str, Any], portion: Portion, absent: frozenset[str], means: Means
+    config: dict[str, Any], about: dict[str, Any], portion: Portion, sizes: dict[str, int | None], means: Means
 ) -> Made:
     """Runs on a machine of the cluster, which may keep its kit for the next shard."""
     kit = _kit(ExtractConfig.model_validate(config))
     require_same(about, kit.about, f"a machine of the cluster ({os.uname().nodename})")
     maker = kit.maker()
     with one_thread(kit.encoder.device), kit.crew(means) as crew:
-        clips = crew.run(maker.job(video) for video in portion.videos if video.id not in absent)
+        absent = frozenset(video for video, size in sizes.items() if size is None)
+        clips = crew.run(maker.job(v, sizes[v.id]) for v in portion.videos if v.id not in absent)
         shard = maker.make(portion.videos, clips, absent, lambda done: None)
         return Made(portion.name, shard_bytes(shard), _pace(crew, maker, means))
 

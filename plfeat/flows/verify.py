@@ -16,7 +16,7 @@ from plfeat.shards.folder import require_same, stored_spec
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
 from plfeat.shards.schema import FAILED
-from plfeat.shards.upkeep import problems, strays
+from plfeat.shards.upkeep import problems
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ def verify(
     repaired = bool(found and repair)
     if repaired:
         config, place = how_made(folder, root, weights)
-        for path in strays(folder):
-            path.unlink()
         extract(config, place, folder, tick, means)
         left = list(problems(folder))
         if left:

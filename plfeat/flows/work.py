@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -98,8 +99,12 @@ class Work:
 
     kit: Kit
     dataset: Dataset
-    absent: frozenset[str]  # videos without a file
+    sizes: dict[str, int | None]  # bytes; None for a video without a file
     spec: dict[str, Any]
+
+    @cached_property
+    def absent(self) -> frozenset[str]:
+        return frozenset(video for video, size in self.sizes.items() if size is None)
 
     @property
     def portions(self) -> list[Portion]:
@@ -123,7 +128,7 @@ def prepare(config: ExtractConfig, root: Path) -> Work:
     kit = gather(config)
     sizes = {video.id: _size(video.path) for video in dataset.videos}
     spec = {"dataset": _about_dataset(dataset, sizes), **kit.about}
-    return Work(kit, dataset, frozenset(video for video, size in sizes.items() if size is None), spec)
+    return Work(kit, dataset, sizes, spec)
 
 
 def gather(config: ExtractConfig) -> Kit:

@@ -85,6 +85,8 @@ def known_hashes(folder: Path) -> dict[str, str]:
 
 def kept(path: Path, known_hash: str | None) -> Shard | None:
     """The shard that is already there, if it is whole."""
+    if path.is_dir():
+        raise CacheError(f"{path}: a folder lies where a shard should be; move it away")
     if path.is_symlink() or not path.is_file() or (known_hash and sha256_of(path) != known_hash):
         return None
     try:
@@ -93,15 +95,18 @@ def kept(path: Path, known_hash: str | None) -> Shard | None:
         return None
 
 
-def finish(folder: Path, spec: dict[str, Any], paths: Mapping[str, str], text: dict[str, Any]) -> Tally:
-    """Writes the ledger and the manifest once every shard is there. `paths` says where a video lay, where known."""
+def finish(
+    folder: Path, spec: dict[str, Any], paths: Mapping[str, str], text: dict[str, Any], known: Mapping[str, str]
+) -> Tally:
+    """Writes the ledger, and the manifest once every shard is there. `paths` says where a video lay, where known; a
+    shard that does not have its `known` hash, or is not whole, is as good as not there."""
     expected = expected_shards(spec)
     entries: list[dict[str, Any]] = []
     ledger: list[dict[str, Any]] = []
     for name, (split, _) in expected.items():
         path = folder / "shards" / name
-        if path.is_file():
-            shard = read_shard(path)
+        shard = kept(path, known.get(name))
+        if shard is not None:
             ledger += _lines(shard, paths)
             entries.append({"name": name, "split": split, "sha256": sha256_of(path), **_counts(shard)})
     tally = Tally(
@@ -113,8 +118,8 @@ def finish(folder: Path, spec: dict[str, Any], paths: Mapping[str, str], text: d
         doubtful=sum(entry["doubtful"] for entry in entries),
         reasons=dict(Counter(_kind(line) for line in ledger).most_common()),
     )
+    write_text(folder / "ledger.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ledger))
     if tally.complete:
-        write_text(folder / "ledger.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ledger))
         manifest = {
             "fingerprint": fingerprint(spec),
             "shards": entries,

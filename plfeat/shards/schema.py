@@ -50,14 +50,15 @@ class Shard:
     more: dict[str, NDArray[Any]] = field(default_factory=dict)
 
     def checksums(self) -> NDArray[np.uint32]:
-        """CRC-32 of each video's feature bytes, and of what is kept besides."""
-        arrays = [np.ascontiguousarray(rows) for rows in (self.features_RD, *self.more.values())]
+        """CRC-32 of the bytes of each video's features, of what is kept besides, of its frames and views, its label."""
+        by_row = (self.features_RD, *self.more.values(), self.frame_index_R, self.view_R)
+        arrays = [np.ascontiguousarray(rows) for rows in by_row]
         checksums = np.zeros(len(self.video_ptr) - 1, np.uint32)
         for number, (start, end) in enumerate(zip(self.video_ptr, self.video_ptr[1:], strict=False)):
             value = 0
             for rows in arrays:
                 value = zlib.crc32(rows[start:end].tobytes(), value)
-            checksums[number] = value
+            checksums[number] = zlib.crc32(self.label_N[number].tobytes(), value)
         return checksums
 
 

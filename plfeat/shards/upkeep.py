@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from plfeat.errors import CacheError
-from plfeat.files import publish, sha256_of
-from plfeat.shards.folder import Tally, finish, kept, ledger_paths, require_same, stored_spec
+from plfeat.files import abandoned, publish, sha256_of, write_bytes
+from plfeat.shards.folder import Tally, finish, kept, known_hashes, ledger_paths, require_same, stored_spec
 from plfeat.shards.reader import open_cache
 from plfeat.shards.schema import expected_shards, fingerprint
 from plfeat.shards.text import NAME as TEXT
@@ -34,8 +34,6 @@ def problems(folder: Path) -> Iterator[str]:
         path = folder / TEXT
         if not path.is_file() or sha256_of(path) != text["sha256"]:
             yield f"{path}: missing, or its sha256 is not the one it was written with"
-    for path in strays(folder):
-        yield f"{path}: does not belong there"
 
 
 def strays(folder: Path) -> list[Path]:
@@ -55,17 +53,23 @@ def merge(parts: list[Path], cache_root: Path) -> tuple[Path, Tally]:
     for part in parts[1:]:
         require_same(spec, stored_spec(part), f"cache {part}")
     folder = cache_root / spec["dataset"]["name"] / fingerprint(spec)
+    known = {part: known_hashes(part) for part in (folder, *parts)}
     for name in expected_shards(spec):
-        _merge_file(f"shards/{name}", parts, folder, lambda path: kept(path, None) is not None)
+
+        def whole(path: Path, name: str = name) -> bool:
+            return kept(path, known[path.parents[1]].get(name)) is not None
+
+        _merge_file(f"shards/{name}", parts, folder, whole)
     _merge_file(TEXT, parts, folder, _is_text)
     for name in ("spec.json", "made.json"):
-        _merge_file(name, parts[:1], folder, lambda path: True)
+        if (parts[0] / name).is_file() and not (folder / name).exists():
+            write_bytes(folder / name, (parts[0] / name).read_bytes())
     text: dict[str, Any] = {"name": None, "why": "no part has any"}
     if (folder / TEXT).is_file():
         templates = len(read_texts(folder / TEXT).templates)
         text = {"name": TEXT, "sha256": sha256_of(folder / TEXT), "templates": templates}
     paths = {video: path for part in parts for video, path in ledger_paths(part).items()}
-    return folder, finish(folder, spec, paths, text)
+    return folder, finish(folder, spec, paths, text, known[folder])
 
 
 def _merge_file(name: str, parts: list[Path], folder: Path, whole: Any) -> None:
@@ -104,15 +108,19 @@ def waste(cache_root: Path, days: float) -> list[Waste]:
     found = []
     for spec in sorted(cache_root.glob("*/*/spec.json")):
         folder = spec.parent
-        idle = time.time() - max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
         try:
-            left = strays(folder)
-        except CacheError:
-            found.append(Waste(folder, "its spec.json is damaged", _size(folder)))
-            continue
-        if not (folder / "manifest.json").exists() and idle > days * _DAY:
+            is_ours = fingerprint(stored_spec(folder)) == folder.name
+            idle = time.time() - max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+        except (CacheError, FileNotFoundError):
+            continue  # nothing that we would know to be ours, or somebody is at work there
+        if is_ours and not (folder / "manifest.json").exists() and idle > days * _DAY:
             found.append(Waste(folder, f"unfinished, and not touched for {idle / _DAY:.0f} days", _size(folder)))
-        elif idle > _DAY or (folder / "manifest.json").exists():
+        elif is_ours:
+            left = [
+                path
+                for path in strays(folder)
+                if abandoned(path) or (path.parent.name == "shards" and path.suffix == ".h5")
+            ]
             found += [Waste(path, "not part of the cache", _size(path)) for path in left]
     return found
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ from plfeat.video.slot import Slot
 
 _AHEAD = 1 << 30  # bytes of finished videos that may wait for their turn
 _QUEUE = 2  # the one that it decodes and the next, so that it never waits for us
+_STARTS = 5  # workers in a row that may be killed before they began
 _GRACE = 5.0  # seconds after which a worker that its own timer did not end is killed from here
 
 
@@ -72,6 +74,9 @@ class Crew:
         """`ahead`: how many finished videos may wait while whoever takes them is busy."""
         self.orders = orders
         self._held = 0  # bytes of finished videos that nobody has taken yet
+        self._unready = 0  # workers in a row that ended before they began
+        self._continued = 0.0  # when we last went on after having been stopped (Ctrl-Z, a suspended job)
+        self._before = _when_continued(self._went_on)
         self.forget()
         self._workers: list[_Worker] = []
         try:
@@ -98,7 +103,12 @@ class Crew:
         """Videos a second that all workers together could decode."""
         return self.decoded * len(self._workers) / self.seconds if self.seconds else 0.0
 
+    def _went_on(self, number: int, frame: object) -> None:
+        self._continued = time.monotonic()
+
     def close(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGCONT, self._before)
         for worker in self._workers:
             _end(worker)
             worker.stderr.close()
@@ -183,16 +193,21 @@ class Crew:
         """Its first video ended it; the others in its queue go to its successor. A crash is given a second chance: it
         may have been somebody else's doing."""
         ended_by = -_end(worker)
-        if not worker.ready:
+        self._unready = 0 if worker.ready else self._unready + 1
+        if self._unready > (_STARTS if ended_by > 0 else 0):
             raise PlfeatError(f"decode workers cannot start: {_last_words(worker)}")
         worker.stderr.close()
+        worker_was_ready = worker.ready
         self.lost += 1
         tasks = list(worker.queue)
         late = ended_by == signal.SIGALRM or worker.late(self.orders.limit)
+        late = late and self._continued < worker.since  # not if we all were stopped meanwhile, and the clock ran on
         fresh = _start(worker.slots, self.orders)
         worker.process, worker.link, worker.stderr, worker.ready = fresh.process, fresh.link, fresh.stderr, False
         worker.queue.clear()
-        if tasks and not late and not tasks[0].crashes:
+        if tasks and not worker_was_ready:
+            first = None
+        elif tasks and not late and not tasks[0].crashes:
             tasks[0].crashes += 1
             first = None
         else:
@@ -203,6 +218,13 @@ class Crew:
             said = f"no answer within {self.orders.limit:g} s" if late else f"the process crashed ({_name(ended_by)})"
             error = f"{first.decoder}: {said}"
             self._conclude(worker, first, Answer(error=error, decoder=first.decoder), done)
+
+
+def _when_continued(do: Any) -> Any:
+    """Only the main thread may listen to signals; elsewhere None."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGCONT, do) or signal.SIG_DFL
 
 
 def _start(slots: list[Slot], orders: Orders) -> _Worker:

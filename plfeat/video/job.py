@@ -1,5 +1,6 @@
 """What is asked of a decode worker, what it answers, and the work itself: one video, all views. Never imports torch."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Job:
     views: int = 1
     start: float | None = None
     end: float | None = None
+    size: int | None = None  # bytes, as the list of videos says; a file that has others by now is not that video
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ def decode(job: Job, sampler: Sampler, decoder: str, allocate: Allocate) -> Answ
     """Every frame that some view shows is decoded once, into what `allocate` gives."""
     chosen: list[Indices] = []
     try:
+        _require_size(job)
         clip = read_frames(Path(job.path), _chooser(job, sampler, chosen), decoder, allocate)
+        _require_size(job)
     except DecodeError as error:
         return Answer(error=str(error)[:200], decoder=decoder)
     return Answer(
@@ -59,6 +63,11 @@ def decode(job: Job, sampler: Sampler, decoder: str, allocate: Allocate) -> Answ
         decoder=decoder,
         complaint=clip.complaint,
     )
+
+
+def _require_size(job: Job) -> None:
+    if job.size is not None and os.path.exists(job.path) and os.stat(job.path).st_size != job.size:
+        raise DecodeError("the file changed during the run")
 
 
 def _chooser(job: Job, sampler: Sampler, chosen: list[Indices]) -> Choose:
