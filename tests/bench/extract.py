@@ -6,6 +6,7 @@ Ratios within one run are what counts; the rates depend on the machine and on wh
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -22,7 +23,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         toy = ["datasets", "make", "toy", "--out", f"{folder}/toy", "--videos", "480", "--quiet"]
         subprocess.run([*plfeat, *toy], check=True, capture_output=True)
-        found = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.platform()}
+        machine = f"{platform.machine()}, {os.cpu_count()} cores"
+        found = {"date": datetime.now(UTC).date().isoformat(), "machine": machine}
         for name, more in {"clips like Kinetics": [], "toy clips": ["--root", f"{folder}/toy"]}.items():
             command = [*plfeat, "bench", "extract", *more, *theirs, "--json"]
             found[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
