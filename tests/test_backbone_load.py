@@ -1,5 +1,6 @@
 """Loading models: the right activation or an error, the right weights or an error. Nothing is downloaded."""
 
+import json
 from pathlib import Path
 
 import open_clip
@@ -159,3 +160,39 @@ def test_the_frozen_token_table_has_not_drifted() -> None:
     table = token_table(49408, 49408, 128)
     assert table[[0, 49407], [0, 127]].tolist() == pytest.approx([-0.017749122, 0.136481890], rel=1e-6)
     assert float(table.std()) == pytest.approx(0.08, rel=1e-3)
+
+
+def test_weights_from_a_file_have_to_say_their_activation_where_both_exist(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"x")
+    with pytest.raises(UsageError, match="--activation quick_gelu"):
+        plan("ViT-B-32", str(file))
+    assert plan("ViT-B-32", str(file), "quick_gelu").activation == "quick_gelu"
+    assert plan("ViT-B-32", str(file), "gelu").activation == "gelu"
+    assert plan("ViT-B-32-quickgelu", str(file)).activation == "quick_gelu"
+
+
+def test_a_folder_brings_its_own_model_and_weights(toy_backbone: Backbone, tmp_path: Path) -> None:
+    config = {"model_cfg": open_clip.get_model_config("toy"), "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    torch.save(toy_backbone.model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    found = load(plan(f"local-dir:{tmp_path}"))
+    assert found.about["weights_sha256"] == toy_backbone.about["weights_sha256"]
+    assert found.about["pretrained"] == "included"
+    assert found.preprocess.mean == [0.5, 0.5, 0.5] or found.preprocess.mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "error", "said"),
+    [
+        ("local-dir:", None, UsageError, "expected a name, local-dir:PATH or hf-hub:ORG/REPO"),
+        ("ftp:somewhere", None, UsageError, "expected a name"),
+        ("local-dir:nowhere", None, PlfeatError, "no readable open_clip_config.json"),
+        ("local-dir:nowhere", "openai", UsageError, "brings its own weights"),
+    ],
+)
+def test_a_model_elsewhere_that_cannot_be_had_is_one_line(
+    name: str, pretrained: str | None, error: type[PlfeatError], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        plan(name, pretrained)
