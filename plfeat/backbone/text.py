@@ -1,24 +1,41 @@
-"""Token embeddings in, word and sentence features out: CLIP's text tower, cut at the last EOT.
+"""Token embeddings in, word and sentence features out: CLIP's text tower, without the work that changes nothing.
 
-CLIP's text attention is causal, so nothing after a prompt's EOT can reach it: a tower that is run on the first L
-positions gives exactly what the same tower gives on all 77. Gradients flow to the embeddings; the weights stay frozen.
+CLIP's text attention is causal, so nothing after a prompt's EOT can reach it, and a beginning that many texts share is
+the same in all of them. The tower therefore computes the real tokens only, and a shared prefix once. Gradients flow to
+the embeddings, and to the weights where these are trained.
 
-Shapes: N texts, L tokens, W text width, D embedding width.
+Shapes: E members, U texts of each, N texts, L tokens, P tokens of a prefix, S tokens after it, R rows (the real tokens
+of all texts, one after the other), H heads, K width of a head, W text width, D embedding width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import nn
 
 from plfeat.errors import UsageError
+
+Attend = Callable[[torch.Tensor, int], torch.Tensor]
+"""Queries, keys and values `[R, 3W]` and the number of heads in, what each row saw `[R, W]` out."""
+
+MOSTLY_REAL = 0.9
+"""Texts with less padding than this are faster left as they are than packed."""
 
 
 @dataclass(frozen=True)
 class TextFeatures:
     words_NLW: torch.Tensor  # after ln_final, before the projection; positions after a text's EOT are meaningless
     sentence_ND: torch.Tensor  # the EOT word, projected
+
+
+@dataclass(frozen=True)
+class SharedFeatures:
+    words_EULW: torch.Tensor  # as above, of prefix and rest
+    sentence_EUD: torch.Tensor
 
 
 class TextTower(nn.Module):
@@ -28,7 +45,8 @@ class TextTower(nn.Module):
         super().__init__()
         inner: Any = model.text if hasattr(model, "text") else model
         pooling = getattr(inner, "text_pool_type", None) or getattr(inner, "pool_type", None)
-        if pooling != "argmax" or inner.attn_mask is None:
+        # CoCa reads a class token that it appends after the EOT
+        if pooling != "argmax" or inner.attn_mask is None or getattr(inner, "cls_emb", None) is not None:
             raise UsageError(
                 "this model's text tower is not CLIP's (causal, read at the EOT token); "
                 "prompts cannot be learned over it"
@@ -60,15 +78,87 @@ class TextTower(nn.Module):
             )
         return ids[:, : int(eot.max()) + 1], eot
 
-    def forward(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor) -> TextFeatures:
+    @property
+    def shares(self) -> bool:
+        """Whether the blocks are of the kind that is walked here; others run as open_clip runs them, on all tokens."""
+        plain = type(self.transformer) is Transformer and not self.transformer.grad_checkpointing
+        return plain and all(is_plain(block) for block in self.transformer.resblocks)
+
+    def forward(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool = False) -> TextFeatures:
+        """With `early` the sentence is read before ln_final."""
+        if not self.shares:
+            return self._whole(embeddings_NLW, eot_N, early)
+        texts = _Texts(eot_N, embeddings_NLW.shape[1], embeddings_NLW.device)
+        hidden_RW = self._walk(texts.pack(self._place(embeddings_NLW)), texts.attend)
+        words_RW = self.ln_final(hidden_RW)
+        return TextFeatures(texts.unpack(words_RW), self._project((hidden_RW if early else words_RW)[texts.last_N]))
+
+    def sentences(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool = False) -> torch.Tensor:
+        """`forward(...).sentence_ND` where no words are wanted: the last block then computes the EOT rows alone."""
+        if not self.shares:
+            return self._whole(embeddings_NLW, eot_N, early).sentence_ND
+        texts = _Texts(eot_N, embeddings_NLW.shape[1], embeddings_NLW.device)
+        hidden_NW = self._walk(texts.pack(self._place(embeddings_NLW)), texts.attend, texts.last_N)
+        return self._project(hidden_NW if early else self.ln_final(hidden_NW))
+
+    def forward_shared(
+        self, prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor, eot_EU: torch.Tensor, early: bool = False
+    ) -> SharedFeatures:
+        """`forward` of E U texts, each its member's prefix and a rest; EOTs are counted from the start of the whole."""
+        members, asked = eot_EU.shape
+        if not self.shares:
+            features = self._whole(_join(prefix_EPW, rest_EUSW).flatten(0, 1), eot_EU.flatten(), early)
+            words, sentence = features.words_NLW, features.sentence_ND
+            return SharedFeatures(words.unflatten(0, (members, asked)), sentence.unflatten(0, (members, asked)))
+        texts = _Shared(eot_EU, prefix_EPW.shape[1], rest_EUSW.shape[2], rest_EUSW.device)
+        hidden_RW = self._walk(self._begin(texts, prefix_EPW, rest_EUSW), texts.attend)
+        words_RW = self.ln_final(hidden_RW)
+        sentence_ND = self._project((hidden_RW if early else words_RW)[texts.last_N])
+        return SharedFeatures(_join(*texts.unpack(words_RW)), sentence_ND.unflatten(0, (members, asked)))
+
+    def sentences_shared(
+        self, prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor, eot_EU: torch.Tensor, early: bool = False
+    ) -> torch.Tensor:
+        """`forward_shared(...).sentence_EUD`; see `sentences`."""
+        if not self.shares:
+            return self.forward_shared(prefix_EPW, rest_EUSW, eot_EU, early).sentence_EUD
+        texts = _Shared(eot_EU, prefix_EPW.shape[1], rest_EUSW.shape[2], rest_EUSW.device)
+        hidden_NW = self._walk(self._begin(texts, prefix_EPW, rest_EUSW), texts.attend, texts.last_N)
+        return self._project(hidden_NW if early else self.ln_final(hidden_NW)).unflatten(0, eot_EU.shape)
+
+    def _walk(self, rows_RW: torch.Tensor, attend: Attend, keep_N: torch.Tensor | None = None) -> torch.Tensor:
+        """All blocks. Only attention looks at other rows, so the last block needs no more rows than are kept."""
+        blocks = self.transformer.resblocks
+        for block in blocks:
+            attention = block.attn
+            seen_RW = attend(
+                F.linear(block.ln_1(rows_RW), attention.in_proj_weight, attention.in_proj_bias), attention.num_heads
+            )
+            if keep_N is not None and block is blocks[-1]:
+                rows_RW, seen_RW = rows_RW[keep_N], seen_RW[keep_N]
+            rows_RW = rows_RW + block.ls_1(attention.out_proj(seen_RW))
+            rows_RW = rows_RW + block.ls_2(block.mlp(block.ln_2(rows_RW)))
+        return rows_RW
+
+    def _whole(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool) -> TextFeatures:
+        """The same by open_clip's own transformer: slower, for every kind of block, and the walk's oracle."""
         length = embeddings_NLW.shape[1]
-        hidden = embeddings_NLW + self.positional_embedding[:length]
-        hidden = self.transformer(hidden, attn_mask=self.causal_mask[:length, :length].to(hidden.device))
-        words = self.ln_final(hidden)
-        last = words[torch.arange(len(words)), eot_N]
+        mask_LL = self.causal_mask[:length, :length].to(embeddings_NLW.device)
+        hidden_NLW = self.transformer(self._place(embeddings_NLW), attn_mask=mask_LL)
+        words_NLW = self.ln_final(hidden_NLW)
+        last_NW = (hidden_NLW if early else words_NLW)[torch.arange(len(eot_N)), eot_N]
+        return TextFeatures(words_NLW, self._project(last_NW))
+
+    def _place(self, embeddings: torch.Tensor, start: int = 0) -> torch.Tensor:
+        return embeddings + self.positional_embedding[start : start + embeddings.shape[-2]]
+
+    def _begin(self, texts: "_Shared", prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor) -> torch.Tensor:
+        return texts.pack(self._place(prefix_EPW), self._place(rest_EUSW, prefix_EPW.shape[1]))
+
+    def _project(self, last_NW: torch.Tensor) -> torch.Tensor:
         if isinstance(self.projection, nn.Linear):
-            return TextFeatures(words, self.projection(last))
-        return TextFeatures(words, last if self.projection is None else last @ self.projection)
+            return self.projection(last_NW)
+        return last_NW if self.projection is None else last_NW @ self.projection
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> TextFeatures:
@@ -79,3 +169,110 @@ class TextTower(nn.Module):
     def embed(self, ids_NL: torch.Tensor) -> torch.Tensor:
         embedded: torch.Tensor = self.token_embedding(ids_NL.to(self.token_embedding.weight.device))
         return embedded
+
+
+def is_plain(block: nn.Module) -> bool:
+    """Whether `TextTower._walk` does all that this block's own forward does."""
+    attention = getattr(block, "attn", None)
+    if type(block) is not ResidualAttentionBlock or type(attention) is not nn.MultiheadAttention:
+        return False
+    extras = attention.bias_k is not None or attention.add_zero_attn or attention.dropout > 0
+    hooked = any(part._forward_hooks or part._forward_pre_hooks for part in (block, attention))
+    return attention.in_proj_weight is not None and not extras and not hooked
+
+
+class _Texts:
+    """N padded texts as rows, one text after the other; where much of them is padding, the real tokens alone."""
+
+    def __init__(self, eot_N: torch.Tensor, length: int, device: torch.device) -> None:
+        first, last = (int(end) for end in eot_N.aminmax())
+        assert 0 <= first <= last < length, "every EOT stands in its text"
+        self.shape = (len(eot_N), length)
+        self.real_R: torch.Tensor | None = None
+        real_NL = torch.arange(length, device=eot_N.device) <= eot_N[:, None]
+        if int(real_NL.sum()) > MOSTLY_REAL * real_NL.numel():
+            self.last_N = (torch.arange(len(eot_N), device=eot_N.device) * length + eot_N).to(device)
+        else:
+            self.real_R = real_NL.flatten().nonzero()[:, 0].to(device)
+            self.last_N = ((eot_N + 1).cumsum(0) - 1).to(device)
+
+    def pack(self, padded_NLx: torch.Tensor) -> torch.Tensor:
+        flat = padded_NLx.flatten(0, 1)
+        return flat if self.real_R is None else flat.index_select(0, self.real_R)
+
+    def unpack(self, rows_Rx: torch.Tensor) -> torch.Tensor:
+        if self.real_R is not None:
+            empty = rows_Rx.new_zeros(self.shape[0] * self.shape[1], rows_Rx.shape[1])
+            rows_Rx = empty.index_copy(0, self.real_R, rows_Rx)
+        return rows_Rx.unflatten(0, self.shape)
+
+    def attend(self, qkv_RX: torch.Tensor, heads: int) -> torch.Tensor:
+        q, k, v = _split(self.unpack(qkv_RX), heads)
+        return self.pack(_merge(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+
+
+class _Shared:
+    """The rows of E prefixes, then those of the E U rests."""
+
+    def __init__(self, eot_EU: torch.Tensor, prefix: int, rest: int, device: torch.device) -> None:
+        self.members, self.asked = eot_EU.shape
+        self.prefix = prefix
+        self.first = self.members * prefix
+        self.rests = _Texts((eot_EU - prefix).flatten(), rest, device)
+        self.last_N = self.first + self.rests.last_N
+
+    def pack(self, prefix_EPx: torch.Tensor, rest_EUSx: torch.Tensor) -> torch.Tensor:
+        return torch.cat([prefix_EPx.flatten(0, 1), self.rests.pack(rest_EUSx.flatten(0, 1))])
+
+    def unpack(self, rows_Rx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        prefix, rest = rows_Rx.split([self.first, len(rows_Rx) - self.first])
+        rest_EUSx = self.rests.unpack(rest).unflatten(0, (self.members, self.asked))
+        return prefix.unflatten(0, (self.members, self.prefix)), rest_EUSx
+
+    def attend(self, qkv_RX: torch.Tensor, heads: int) -> torch.Tensor:
+        prefix_EPX, rest_EUSX = self.unpack(qkv_RX)
+        q, k, v = _split(prefix_EPX, heads)
+        seen_EPW = _merge(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+        return self.pack(seen_EPW, _merge(_attend_behind(k, v, *_split(rest_EUSX, heads))))
+
+
+def _attend_behind(
+    before_k_EHPK: torch.Tensor,
+    before_v_EHPK: torch.Tensor,
+    q_EUHSK: torch.Tensor,
+    k_EUHSK: torch.Tensor,
+    v_EUHSK: torch.Tensor,
+) -> torch.Tensor:
+    """Rests see their member's prefix and their own past. All rests of a member meet the prefix in one product, where a
+    fused kernel would want the prefix's keys and values copied for each of them."""
+    asked, length = q_EUHSK.shape[1], q_EUHSK.shape[3]
+    prefix = before_k_EHPK.shape[2]
+    q_EUHSK = q_EUHSK * q_EUHSK.shape[-1] ** -0.5
+    future_SS = torch.full((length, length), -torch.inf, dtype=q_EUHSK.dtype, device=q_EUHSK.device).triu(1)
+    before_EUHSP = _part(_gather(q_EUHSK) @ before_k_EHPK.mT, asked)
+    weight = torch.cat([before_EUHSP, q_EUHSK @ k_EUHSK.mT + future_SS], dim=-1).softmax(dim=-1)
+    return _part(_gather(weight[..., :prefix]) @ before_v_EHPK, asked) + weight[..., prefix:] @ v_EUHSK
+
+
+def _gather(x_EUHSx: torch.Tensor) -> torch.Tensor:
+    """`[E, H, U S, x]`: the rests of a member as one long one."""
+    return x_EUHSx.transpose(1, 2).flatten(2, 3)
+
+
+def _part(x_EHRx: torch.Tensor, asked: int) -> torch.Tensor:
+    """`_gather` undone."""
+    return x_EHRx.unflatten(2, (asked, -1)).transpose(1, 2)
+
+
+def _split(qkv_X: torch.Tensor, heads: int) -> tuple[torch.Tensor, ...]:
+    """`[..., L, 3W]` to three of `[..., H, L, K]`."""
+    return tuple(part.unflatten(-1, (heads, -1)).transpose(-3, -2) for part in qkv_X.chunk(3, dim=-1))
+
+
+def _merge(seen_HLK: torch.Tensor) -> torch.Tensor:
+    """`[..., H, L, K]` to `[..., L, W]`."""
+    return seen_HLK.transpose(-3, -2).flatten(-2)
+
+
+def _join(prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor) -> torch.Tensor:
+    return torch.cat([prefix_EPW[:, None].expand(-1, rest_EUSW.shape[1], -1, -1), rest_EUSW], dim=2)
