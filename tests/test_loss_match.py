@@ -48,3 +48,28 @@ def test_rows_of_the_label_matrix_sum_to_one() -> None:
     matrix = label_matrix(torch.tensor([[0, 1, 1, 2]]))[0]
     assert matrix.sum(dim=1).tolist() == [1, 1, 1, 1]
     assert matrix[1].tolist() == [0, 0.5, 0.5, 0]
+
+
+def test_the_released_label_matrix_is_a_softmax_of_ten_times_the_labels() -> None:
+    """64 samples: a single positive gets .9971; of k positives each gets about 1/k."""
+    labels = torch.tensor([[*range(62), 62, 62]])
+    matrix = label_matrix(labels, "softmax")[0]
+    assert float(matrix[0, 0]) == pytest.approx(np.exp(10) / (np.exp(10) + 63), rel=1e-6)
+    assert float(matrix[0, 0]) == pytest.approx(0.9971, abs=1e-4)
+    assert matrix[63, 62:].tolist() == pytest.approx([0.4993, 0.4993], abs=1e-4)
+    logits = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = [
+        np.mean([entropy(matrix[i].double().numpy(), m[i].softmax(dim=0).numpy()) for i in range(64)])
+        for m in (logits[0], logits[0].T)
+    ]
+    assert float(matching_loss(logits, labels, 2.0, 1.0, "softmax")[0]) == pytest.approx(
+        (2 * expected[0] + expected[1]) / 2, rel=1e-6
+    )
+
+
+def test_every_member_has_its_own_coefficients() -> None:
+    labels = torch.tensor([[0, 1, 1], [0, 1, 1]])
+    logits = torch.randn(1, 3, 3, generator=torch.Generator().manual_seed(1)).expand(2, -1, -1)
+    found = matching_loss(logits, labels, torch.tensor([1.0, 0.0]), torch.tensor([0.0, 3.0]))
+    torch.testing.assert_close(found[:1], matching_loss(logits[:1], labels[:1], 1.0, 0.0))
+    torch.testing.assert_close(found[1:], matching_loss(logits[:1], labels[:1], 0.0, 3.0))

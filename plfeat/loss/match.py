@@ -6,17 +6,27 @@ Shapes: E members, B samples; `logits_EBB[e, i, j]` is the scaled cosine of samp
 import torch
 
 
-def label_matrix(label_EB: torch.Tensor) -> torch.Tensor:
-    """`[E, B, B]`: 1 where two samples share a class, each row divided by its sum."""
+def per_member(value: float | torch.Tensor, axes: int) -> torch.Tensor | float:
+    """A coefficient, or one for each member, ready to meet a tensor `[E, ...]` of so many axes."""
+    return value.view(-1, *[1] * (axes - 1)) if isinstance(value, torch.Tensor) else value
+
+
+def label_matrix(label_EB: torch.Tensor, labels: str = "rows") -> torch.Tensor:
+    """`[E, B, B]`: 1 where two samples share a class; `rows` are divided by their sum, as the paper's equation needs;
+    `softmax` is what ActionCLIP's code does instead, a softmax of ten times the 1s."""
     same = (label_EB[..., :, None] == label_EB[..., None, :]).float()
-    return same / same.sum(dim=-1, keepdim=True)
+    return (10 * same).softmax(dim=-1) if labels == "softmax" else same / same.sum(dim=-1, keepdim=True)
 
 
 def matching_loss(
-    logits_EBB: torch.Tensor, label_EB: torch.Tensor, video_to_text: float, text_to_video: float
+    logits_EBB: torch.Tensor,
+    label_EB: torch.Tensor,
+    video_to_text: float | torch.Tensor,
+    text_to_video: float | torch.Tensor,
+    labels: str = "rows",
 ) -> torch.Tensor:
     """`[E]`: the two directions' KL(labels || softmax), averaged over samples, weighted, halved."""
-    target = label_matrix(label_EB)
+    target = label_matrix(label_EB, labels)
     forward = _kl(target, logits_EBB)
     backward = _kl(target, logits_EBB.transpose(-1, -2))
     return (video_to_text * forward + text_to_video * backward) / 2
