@@ -14,6 +14,7 @@ from plfeat.errors import UsageError, first_line, unknown
 
 Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+Rate = Annotated[float, Field(gt=0, le=1e3)]
 
 
 class Config(BaseModel):
@@ -83,43 +84,129 @@ class ExtractConfig(Config):
         return self
 
 
+class DataConfig(Config):
+    """Which of the cached training videos are learned from."""
+
+    shots: Count | None = None  # so many of each class, drawn by seed
+    holdout: float = Field(0.0, ge=0, le=0.9)  # this share of each class is kept back for validation
+    allow_empty: bool = False  # classes without a training video
+
+
+class TextConfig(Config):
+    """Where a class's sentence comes from."""
+
+    source: Literal["contexts", "templates"] = "contexts"
+    template: str | None = None  # one sentence instead of the cache's templates
+    tune: bool = False  # the text tower learns too; its members are trained one by one
+    sentence: Literal["after", "before"] = "after"  # the EOT's state after ln_final, or before it as released
+
+    @field_validator("template")
+    @classmethod
+    def _has_a_place(cls, template: str | None) -> str | None:
+        if template is not None and template.count("{}") != 1:
+            raise ValueError("expected one {} for the class name")
+        return template
+
+
 class ContextConfig(Config):
-    """The learned words in front of a class name (eq. 1)."""
+    """The learned words around a class name (eq. 1)."""
 
     tokens: Count = 16
     sharing: Literal["class", "shared"] = "class"
+    position: Literal["end", "middle", "front"] = "end"  # of the class name
     start: Literal["phrase", "random"] = "phrase"
     phrase: str = "a video of action"
     spread: float = Field(0.02, gt=0, le=1e3)
+    learn: bool = True
+
+
+class HeadConfig(Config):
+    """From frames to a video; `layers` and `heads` are those of the Transformers."""
+
+    kind: Literal["mean", "conv1d", "lstm", "transf", "transf_cls"] = "mean"
+    layers: Count = 6
+    heads: Count | None = None  # one for every 64 numbers of width
+
+
+class InteractionConfig(Config):
+    """The graph interaction module. `own`: a video meets the text of its own label, while training only (as printed).
+    `pairwise`: it meets every class, and the joint feature can be scored without a label."""
+
+    kind: Literal["none", "own", "pairwise"] = "none"
+    text: Literal["parsed", "mean", "sentence"] = "parsed"  # what of the text goes into the graph (Table 2)
+    steps: Count = 3
+    hidden: Count = 512
+    last_relu: bool = True
+    released: bool = False  # parsing and graph as the released code has them
+    score: Literal["video", "joint", "mean"] = "video"
+
+    @model_validator(mode="after")
+    def _possible(self) -> "InteractionConfig":
+        if self.kind == "none" and self.score != "video":
+            raise ValueError(f"score={self.score} needs an interaction module; choose interaction.kind=pairwise")
+        return self
 
 
 class LossConfig(Config):
-    """Coefficients of the matching losses (eq. 23)."""
+    """Coefficients of the losses (eq. 23 to 25). `joint` is for the pairwise joint features."""
 
     video_to_text: Weight = 1.0
     text_to_video: Weight = 1.0
+    joint: Weight = 0.0
+    contrastive: Weight = 0.0
+    temperature: float = Field(0.07, gt=0, le=1e3)  # of the contrastive loss
+    labels: Literal["rows", "softmax"] = "rows"
+    pairs: Literal["sentence", "all"] = "sentence"
+    candidates: Literal["batch", "all"] = "batch"  # what a video is matched against: its batch's texts, or every class
 
     @model_validator(mode="after")
     def _something(self) -> "LossConfig":
-        if self.video_to_text == self.text_to_video == 0:
-            raise ValueError("with both coefficients 0 there is nothing to learn")
+        if self.video_to_text == self.text_to_video == self.contrastive == 0:
+            raise ValueError("with every coefficient 0 there is nothing to learn")
+        if self.candidates == "all" and self.text_to_video:
+            raise ValueError("text_to_video matches texts with the batch's videos; with candidates=all it has to be 0")
         return self
 
 
 class OptimConfig(Config):
     """AdamW, warm-up, half a cosine. The warm-up never takes more than half of the epochs."""
 
-    rate: float = Field(2e-3, gt=0, le=1e3)
-    weight_decay: Weight = 0.2
+    rate: Rate = 2e-3  # of the contexts
+    module_rate: Rate = 5e-4  # of the head and the interaction module
+    encoder_rate: Rate = 5e-6  # of a tuned text tower
+    weight_decay: Weight = 0.2  # of matrices and contexts
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.999, ge=0, lt=1)
     batch: Count = Field(64, ge=2)
     epochs: Count = 50
     warmup_epochs: int = Field(5, ge=0, strict=True)
 
 
+class TipConfig(Config):
+    """Tip-Adapter's two numbers. Unset, they are chosen on validation videos, or 1 and 5.5 where there are none."""
+
+    alpha: Weight | None = None
+    beta: Weight | None = None
+
+
+LEARNED = ("match", "linear", "tip-adapter-f")
+"""The methods that are trained by gradient, as a fleet."""
+
+
 class TrainConfig(Config):
+    preset: str = "prompts"  # what a table calls it
+    method: Literal["match", "linear", "tip-adapter-f", "zero-shot", "nearest-mean", "linear-probe", "tip-adapter"] = (
+        "match"
+    )
+    data: DataConfig = DataConfig()
+    text: TextConfig = TextConfig()
     context: ContextConfig = ContextConfig()
+    head: HeadConfig = HeadConfig()
+    interaction: InteractionConfig = InteractionConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
+    tip: TipConfig = TipConfig()
+    select: Literal["last", "best"] = "last"  # the epoch that counts; best on validation, never on test
     seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 63, strict=True)], ...] = Field((0, 1, 2), min_length=1)
 
     @field_validator("seeds")
@@ -128,6 +215,21 @@ class TrainConfig(Config):
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed stands twice")
         return seeds
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "TrainConfig":
+        kind, loss = self.interaction.kind, self.loss
+        if loss.candidates == "all" and self.text.source == "templates" and self.text.template is None:
+            raise ValueError("loss.candidates=all wants one text a class; set text.template or learn contexts")
+        if kind == "none" and (loss.contrastive or loss.joint):
+            raise ValueError(
+                "loss.contrastive and loss.joint are losses of the interaction module; set interaction.kind"
+            )
+        if kind == "own" and (loss.joint or not loss.contrastive):
+            raise ValueError("interaction.kind=own learns from loss.contrastive alone; loss.joint needs pairwise")
+        if kind == "pairwise" and not (loss.contrastive or loss.joint):
+            raise ValueError("interaction.kind=pairwise learns from loss.joint or loss.contrastive; both are 0")
+        return self
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -138,12 +240,15 @@ def build(
     file: Path | None = None,
     overrides: Iterable[str] = (),
     settings: dict[str, Any] | None = None,
+    base: dict[str, Any] | None = None,
     **more: Any,
 ) -> AnyConfig:
-    """A `cls` from `file`, then `settings` by dotted key, then `overrides` like `optim.rate=1e-3`; later ones win."""
-    tree = _read(file) if file is not None else {}
-    for key, value in ((settings or {}) | more).items():
-        tree = _merge(tree, _nest(key.split("."), value))
+    """A `cls` from `base`, then `file`, then `settings`, then `overrides` like `optim.rate=1e-3`; later win. `base`
+    and `settings` are by dotted key."""
+    tree = _tree(base or {})
+    if file is not None:
+        tree = _merge(tree, _read(file))
+    tree = _merge(tree, _tree((settings or {}) | more))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
@@ -169,10 +274,10 @@ def known_keys(cls: type[Config], prefix: str = "") -> Iterator[str]:
             yield from known_keys(field.annotation, f"{prefix}{name}.")
 
 
-def changes(config: Config) -> dict[str, Any]:
-    """The dotted keys in which `config` differs from the defaults, with its values."""
-    defaults = dict(_leaves(type(config)().model_dump(mode="json")))
-    return {key: value for key, value in _leaves(config.model_dump(mode="json")) if value != defaults[key]}
+def changes(config: Config, base: Config) -> dict[str, Any]:
+    """The dotted keys in which `config` differs from `base`, with its values."""
+    before = dict(_leaves(base.model_dump(mode="json")))
+    return {key: value for key, value in _leaves(config.model_dump(mode="json")) if value != before[key]}
 
 
 def _refuse_unknown_keys(cls: type[Config], tree: dict[str, Any]) -> None:
@@ -180,6 +285,13 @@ def _refuse_unknown_keys(cls: type[Config], tree: dict[str, Any]) -> None:
     for key, _ in _leaves(tree):
         if key not in known:
             raise unknown("config key", key, known)
+
+
+def _tree(flat: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        tree = _merge(tree, _nest(key.split("."), value))
+    return tree
 
 
 def _nest(path: list[str], value: Any) -> dict[str, Any]:

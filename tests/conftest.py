@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
@@ -12,9 +14,14 @@ from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.demo import Demo, demo
 from plfeat.flows.extract import extract
+from plfeat.flows.splits import splits
+from plfeat.model.templates import TEMPLATES
+from plfeat.presets import train_config
 from plfeat.records import silent
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy.videos import make
+from plfeat.train.build import Material, build_learner, build_tip, resident
+from plfeat.train.fleet import Learner, Samples
 
 HOME = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}"}
@@ -45,6 +52,27 @@ def toy_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cac
     return open_cache(extract(config, toy_folder, tmp_path_factory.mktemp("cache"), silent).path)
 
 
+def learner_of(
+    config: TrainConfig, cache: Cache, tower: TextTower, own: dict[str, list[Any]]
+) -> tuple[Learner, Samples, torch.Tensor, list[TrainConfig]]:
+    """A fleet's parts over a cache, a member a seed; `own` gives every member its value of a dotted setting."""
+    seen, members = splits(config.model_copy(update={"select": "last"}), config.seeds, cache), []
+    for place, seed in enumerate(config.seeds):
+        tree = config.model_dump() | {"seeds": (seed,)}
+        for key, values in own.items():
+            section, name = key.split(".")
+            tree[section] |= {name: values[place]}
+        members.append(TrainConfig.model_validate(tree))
+    train = resident(seen.train, config, torch.device("cpu"))
+    material = Material(tower, cache.classes, TEMPLATES, *seen.train.features_NVTD.shape[2:], start_scale=2.0)
+    learner = (
+        build_tip(members, material, train, seen.chosen_EN)
+        if config.method == "tip-adapter-f"
+        else build_learner(members, material, torch.device("cpu"))
+    )
+    return learner, train, seen.chosen_EN, members
+
+
 @dataclass(frozen=True)
 class DemoRun:
     demo: Demo
@@ -56,5 +84,5 @@ class DemoRun:
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     """The demo as the README runs it, in folders of its own."""
     base = tmp_path_factory.mktemp("demo")
-    done = demo(base / "runs", base / "reports", base / "cache", 960, build(TrainConfig), silent)
+    done = demo(base / "runs", base / "reports", base / "cache", 960, train_config(), silent)
     return DemoRun(done, base / "reports", base / "runs")

@@ -28,10 +28,10 @@ def rows(demo_run: DemoRun) -> dict[str, Row]:
 
 
 def test_the_ladder_holds(rows: dict[str, Row]) -> None:
-    """chance < zero-shot < trained contexts, every step significant, corrected and in every single seed."""
-    assert list(rows) == ["chance", "zero-shot", "trained contexts"]
-    assert rows["trained contexts"].seeds >= 3
-    for method in ("zero-shot", "trained contexts"):
+    """chance < zero-shot < trained prompts, every step significant, corrected and in every single seed."""
+    assert list(rows) == ["chance", "zero-shot", "prompts"]
+    assert rows["prompts"].seeds >= 3
+    for method in ("zero-shot", "prompts"):
         step = rows[method].step
         assert step is not None
         assert step.low > 0, method
@@ -48,8 +48,8 @@ def test_the_ladders_first_step_is_above_the_chance_one_can_compute(demo_run: De
     assert zero_shot.mean() > 3 * CHANCE
     assert binomtest(int(zero_shot.sum()), len(zero_shot), CHANCE, alternative="greater").pvalue < 1e-6
     for seed in range(3):
-        assert hits["trained contexts", seed].mean() > zero_shot.mean()
-        assert mcnemar_p(hits["trained contexts", seed], zero_shot) < 0.05
+        assert hits["prompts", seed].mean() > zero_shot.mean()
+        assert mcnemar_p(hits["prompts", seed], zero_shot) < 0.05
 
 
 def test_zero_shot_is_clearly_above_chance_and_clearly_below_the_ceiling(rows: dict[str, Row]) -> None:
@@ -62,7 +62,7 @@ def test_order_stays_near_pairwise_chance_because_mean_pooling_has_none(rows: di
     for row in rows.values():
         assert row.mirror is not None
         assert 0.35 < row.mirror < 0.65, row.method
-    trained = rows["trained contexts"].groups
+    trained = rows["prompts"].groups
     assert trained["order"] < 0.65
     assert trained["appearance"] > trained["order"]
 
@@ -72,13 +72,13 @@ def test_every_stratum_stands_in_the_table(demo_run: DemoRun) -> None:
     for word in ("appearance", "set", "order", "mirror pairs", "[95 %]", "n = 384 test videos; none missing"):
         assert word in text, word
     lines = list(csv.DictReader(io.StringIO((demo_run.out / "table.csv").read_text())))
-    assert [line["method"] for line in lines] == ["chance", "zero-shot", "trained contexts"]
+    assert [line["method"] for line in lines] == ["chance", "zero-shot", "prompts"]
     with Image.open(demo_run.out / "confusion.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
 
 
 def test_a_record_says_everything_about_its_run(demo_run: DemoRun) -> None:
-    record = json.loads((demo_run.work / "runs" / "trained-contexts" / "seed-0" / "record.json").read_text())
+    record = json.loads((demo_run.work / "runs" / "prompts" / "seed-0" / "record.json").read_text())
     assert record["fingerprint"] == demo_run.demo.extraction.path.name
     assert record["n"] == 384
     assert record["missing"] == 0
@@ -86,7 +86,7 @@ def test_a_record_says_everything_about_its_run(demo_run: DemoRun) -> None:
     assert record["model"]["activation"] == "gelu"
     assert record["environment"]["packages"]["open_clip_torch"]
     assert record["seconds"] > 0
-    names = {path.name for path in (demo_run.work / "runs" / "trained-contexts" / "seed-0").iterdir()}
+    names = {path.name for path in (demo_run.work / "runs" / "prompts" / "seed-0").iterdir()}
     assert names == {"record.json", "scores.npz", "model.safetensors", "config.json", "classes.json", "curve.csv"}
 
 

@@ -124,9 +124,9 @@ def test_runs_over_two_caches_never_share_a_row(tmp_path: Path) -> None:
 
 
 def test_a_run_is_named_after_everything_that_is_not_at_its_default() -> None:
-    assert method_of(TrainConfig()) == "trained contexts"
+    assert method_of(TrainConfig()) == "prompts"
     config = build(TrainConfig, overrides=["optim.rate=0.5", "context.sharing=shared", "seeds=[7]"])
-    assert method_of(config) == "trained contexts, context.sharing=shared, optim.rate=0.5"
+    assert method_of(config) == "prompts, context.sharing=shared, optim.rate=0.5"
 
 
 def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     epilog="Exit codes: 0 ok, 1 failed while running, 2 usage, 3 data, 4 cache, 130 interrupted.",
 )
-for command in (work.demo, extract.extract, work.train, work.evaluate, work.report):
+for command in (work.demo, extract.extract, work.train, work.evaluate, work.predict, work.report):
     app.command(command.__name__.replace("evaluate", "eval"))(command)
 app.add_typer(catalog.datasets, name="datasets")
 app.add_typer(catalog.models, name="models")
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _explain(error: BaseException) -> tuple[str, int]:
     """What to say, in one line, and the exit code."""
     if isinstance(error, KeyboardInterrupt) or _stopped:
-        return "interrupted; running the same command again continues", _INTERRUPTED
+        return "interrupted; running the same command again continues (train: with --resume)", _INTERRUPTED
     if isinstance(error, PlfeatError):
         return str(error), error.exit_code
     if isinstance(error, typer.TyperException):

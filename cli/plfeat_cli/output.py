@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from plfeat.records import Tick, silent
+
+if TYPE_CHECKING:
+    from plfeat.flows.predict import Prediction
 
 
 def result(content: Any) -> None:
@@ -30,6 +33,26 @@ def table(lines: list[list[str]]) -> None:
         print("  ".join(cells).rstrip())
         if number == 0:
             print("  ".join("-" * width for width in widths))
+
+
+def explanation(found: "Prediction") -> None:
+    """Bars for frames and words, the contexts' neighbours in the vocabulary."""
+    why = found.why
+    if why is None:
+        return
+    print(f"\n{found.video}: {found.best[0][0]}\n  frames ({why.frames_are})")
+    for index, value in zip(found.frame_index, why.frames, strict=True):
+        print(f"    {index:>6}  {value:6.3f}  {_bar(value)}")
+    for step, attention in enumerate(why.word_attention, 1):
+        print(f"  words, step {step}")
+        for word, value in zip(why.words, attention, strict=True):
+            print(f"    {word:>14}  {value:6.3f}  {_bar(value)}")
+    for number, words in enumerate(why.contexts, 1):
+        print(f"  [V{number}] is nearest to " + ", ".join(f"{word!r} ({far:.2f})" for word, far in words))
+
+
+def _bar(share: float) -> str:
+    return "█" * round(40 * max(0.0, min(1.0, share)))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plfeat.errors import UsageError
+from plfeat.errors import DataError, PlfeatError, UsageError, unknown
 from plfeat_cli import options, output
 from plfeat_cli.options import AsJson, CacheAt, ConfigFile, Pretrained, Quiet, Set
 
@@ -24,9 +24,9 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """From nothing to a results table, without a network: toy videos, features, trained prompts, statistics."""
-    from plfeat.config import TrainConfig, build
+    from plfeat.presets import train_config
 
-    settings = build(TrainConfig, config, sets or ())
+    settings = train_config("prompts", config, sets or ())
     from plfeat.flows.demo import demo as run
 
     with output.progress(quiet) as tick:
@@ -47,58 +47,125 @@ def demo(
 
 def train(
     frozen: Annotated[bool, typer.Option("--frozen", help="Train over cached features, both towers frozen.")] = False,
+    preset: Annotated[str, typer.Option(help="Which method, by name; --list-presets lists them.")] = "prompts",
     cache: CacheAt = options.CACHE,
     out: Annotated[
         Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed training was.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    track: Annotated[str | None, typer.Option(help="Draw curves with tensorboard or wandb.")] = None,
     pretrained: Pretrained = None,
     sets: Set = None,
     config: ConfigFile = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
+    list_presets: Annotated[bool, typer.Option("--list-presets", help="Print the presets and stop.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train PromptLearner contexts over a cache, one run per seed, and test them."""
-    from plfeat.config import TrainConfig, build
+    """Train PromptLearner, its relatives or a baseline over a cache, one run per seed, and test them."""
+    from plfeat.presets import PRESETS, train_config
 
+    if list_presets:
+        _print_presets(PRESETS, as_json)
+        return
+    settings = train_config(preset, config, sets or ())
+    tree = settings.model_dump(mode="json")
+    if print_config:
+        _print_config(tree, as_json)
+        return
     if not frozen:
         raise UsageError("train: say --frozen to train over cached features; nothing else can be trained yet")
-    settings = build(TrainConfig, config, sets or ())
+    if track not in (None, "tensorboard", "wandb"):
+        raise unknown("tracker", track, ("tensorboard", "wandb"))
     from plfeat.flows.caches import choose_cache
     from plfeat.flows.report import summarise
-    from plfeat.flows.train import METHOD, run_name, train_frozen
+    from plfeat.flows.train import diverged, run_name, train_frozen
 
     chosen = choose_cache(cache)
-    folder = options.new_folder(out, options.RUNS / run_name(METHOD, settings.model_dump(mode="json"), chosen))
+    folder = options.new_folder(out, options.RUNS / run_name(tree, chosen))
     with output.progress(quiet) as tick:
-        done = summarise(train_frozen(settings, chosen, folder, tick, pretrained))
-    _finish(done, as_json, quiet, runs=folder)
+        done = train_frozen(settings, chosen, folder, tick, pretrained, resume=resume, device=device, track=track)
+    _finish(summarise(done.runs), as_json, quiet, runs=folder)
+    if done.diverged:
+        raise PlfeatError(
+            f"{len(done.runs)} runs are whole, but training diverged for {diverged(done)}; try lower rates"
+        )
 
 
 def evaluate(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of trained runs.")] = None,
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="Score with CLIP's own text features.")] = False,
     template: Annotated[str | None, typer.Option(help="The sentence around a class name, with {} for it.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the cache. Default: test, or val where there is none.")] = None,
     cache: CacheAt = options.CACHE,
     out: Annotated[
-        Path | None, typer.Option(help="Where the run goes. Default: runs/<dataset>-<hash of the settings>.")
+        Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
     pretrained: Pretrained = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Test on a cache's test split without training."""
-    if not zero_shot:
-        raise UsageError("eval: say --zero-shot; trained runs are tested by `plfeat train`")
+    """Test trained runs again, on any split or on another dataset's cache; or CLIP itself, untrained."""
+    if bool(runs) == zero_shot:
+        raise UsageError("eval: give folders of trained runs, or say --zero-shot")
+    if template is not None and not zero_shot:
+        raise UsageError("eval: --template is for --zero-shot; a trained run has its own texts")
+    if split is not None and zero_shot:
+        raise UsageError("eval: --split is for trained runs")
     from plfeat.flows.caches import choose_cache
-    from plfeat.flows.evaluate import TEMPLATE
-    from plfeat.flows.evaluate import zero_shot as run
+    from plfeat.flows.evaluate import evaluate_all
     from plfeat.flows.report import summarise
-    from plfeat.flows.train import run_name
+    from plfeat.flows.train import run_name, train_frozen
+    from plfeat.presets import train_config
+    from plfeat.records import silent
 
-    template = TEMPLATE if template is None else template
     chosen = choose_cache(cache)
-    folder = options.new_folder(out, options.RUNS / run_name("zero-shot", template, chosen))
-    done = summarise(run(chosen, folder, template, pretrained))
-    _finish(done, as_json, quiet, runs=folder)
+    if zero_shot:
+        own = {} if template is None else {"text.template": template}
+        settings = train_config("zero-shot", settings=own)
+        folder = options.new_folder(out, options.RUNS / run_name(settings.model_dump(mode="json"), chosen))
+        done = train_frozen(settings, chosen, folder, silent, pretrained).runs
+    else:
+        found = [str(run) for run in runs or []]
+        folder = options.new_folder(out, options.RUNS / run_name([found, split], chosen))
+        done = evaluate_all(runs or [], chosen, folder, split, pretrained, device)
+    _finish(summarise(done), as_json, quiet, runs=folder)
+
+
+def predict(
+    videos: Annotated[list[Path], typer.Argument(help="Video files.")],
+    run: Annotated[Path, typer.Option("--run", help="A trained run: the folder that holds model.safetensors.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 5,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which words and frames were looked at, and what contexts resemble.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    limit: Annotated[float, typer.Option(min=0.1, help="Seconds after which a decoder is killed.")] = 60.0,
+    pretrained: Pretrained = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what happens in videos, with a trained run."""
+    from plfeat.flows.predict import predict as run_on
+    from plfeat.flows.work import Means
+
+    with output.progress(quiet) as tick:
+        found = run_on(
+            run, videos, top, tick, Means(limit=limit), explained=explain, pretrained=pretrained, device=device
+        )
+    failed = [one for one in found if one.error]
+    if as_json:
+        output.result([one.as_dict() for one in found])
+    else:
+        rows = [[one.video, *(f"{name} {100 * share:.1f} %" for name, share in one.best)] for one in found if one.best]
+        for row in rows:
+            print("\t".join(row))
+        for one in found:
+            output.explanation(one)
+    if failed:
+        raise DataError(f"{len(failed)} of {len(found)} videos could not be read; {failed[0].video}: {failed[0].error}")
 
 
 def report(
@@ -113,6 +180,24 @@ def report(
 
     done = run(runs, options.new_folder(out), title)
     _finish(done, as_json, quiet, files=done.files)
+
+
+def _print_config(tree: dict[str, Any], as_json: bool) -> None:
+    """As a file that --config reads."""
+    if as_json:
+        output.result(tree)
+        return
+    import yaml
+
+    print(yaml.safe_dump(tree, sort_keys=False), end="")
+
+
+def _print_presets(presets: dict[str, dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        output.result(presets)
+        return
+    rows = [[name, ", ".join(f"{key}={value}" for key, value in own.items())] for name, own in presets.items()]
+    output.table([["preset", "settings"], *rows])
 
 
 def _finish(done: "Report", as_json: bool, quiet: bool, **more: Any) -> None:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.errors import UsageError
-from plfeat.flows.evaluate import chance, zero_shot
+from plfeat.flows.evaluate import chance
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
 from plfeat.flows.train import train_frozen
+from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.shards.reader import open_cache
 from plfeat.toy.videos import make
@@ -41,9 +42,10 @@ def demo(work: Path, out: Path, cache_root: Path, videos: int, config: TrainConf
     extraction = extract(build(ExtractConfig, dataset="toy", model="toy"), folder, cache_root, tick)
     lap("extract")
     cache = open_cache(extraction.path)
-    runs = chance(cache, config.seeds, work / "runs") + zero_shot(cache, work / "runs")
+    runs = chance(cache, config.seeds, work / "runs")
+    runs += train_frozen(train_config("zero-shot"), cache, work / "runs", tick).runs
     lap("zero-shot")
-    runs += train_frozen(config, cache, work / "runs" / "trained-contexts", tick)
+    runs += train_frozen(config, cache, work / "runs" / config.preset, tick).runs
     lap("train")
     report = write_report(runs, out, TITLE)
     lap("report")

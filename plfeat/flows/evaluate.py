@@ -1,50 +1,122 @@
-"""What can be said about a cached test split without training: nothing (chance) and CLIP's own opinion (zero-shot)."""
+"""A trained run and a cache in, what the run says about the cache's videos out. And chance, the lowest rung."""
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
+import torch
 
-from plfeat.backbone.text import TextTower
-from plfeat.errors import UsageError
+from plfeat.backbone.vision import choose_device
+from plfeat.config import LEARNED, TrainConfig
+from plfeat.errors import CacheError, DataError
 from plfeat.flows.backbones import backbone_of
-from plfeat.flows.train import about_run, run_of
-from plfeat.metrics.compare import metrics_of
-from plfeat.records import Run
-from plfeat.report.runs import save_run
+from plfeat.flows.splits import read
+from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
+from plfeat.records import FrameSet, Run
+from plfeat.report.runs import find_runs
 from plfeat.shards.reader import Cache
-from plfeat.train.fleet import pool
+from plfeat.train.build import Material, build_learner, resident
+from plfeat.train.checkpoint import MODEL, load_member, read_member
+from plfeat.train.fleet import Learner
 
-TEMPLATE = "a video of {}."
+
+def evaluate(
+    folder: Path,
+    cache: Cache,
+    out: Path,
+    split: str | None = None,
+    pretrained: str | None = None,
+    device: str | None = None,
+) -> Run:
+    """Tests a trained run again, on any split, or on another dataset's cache, whose classes it has never seen."""
+    started, split = time.perf_counter(), split or cache.evaluation
+    config, classes, about = read_member(folder)
+    check_backbone(folder, about, cache)
+    check_classes(folder, config, classes, cache)
+    frames = read(cache, split)
+    on = torch.device(choose_device(device))
+    learner = open_member(folder, material_of(cache, backbone_of(cache, pretrained), frames), on)
+    scores_NC = learner.score(resident(frames, config, on).features_NVTD)[0].cpu().numpy()
+    own = about["dataset"] == cache.spec["dataset"]["name"]
+    method = method_of(config) if own else f"{method_of(config)}, from {about['dataset']}"
+    record = {
+        **about_run(cache, frames),
+        "split": split,
+        "config": config.model_dump(mode="json"),
+        "run": folder.name,
+        "trained_on": about["fingerprint"],
+        "protocol": "tested again" if own else f"trained on {about['dataset']}, tested without training",
+        "seconds": time.perf_counter() - started,
+    }
+    return keep_run(run_of(method, config.seeds[0], scores_NC, cache, frames, record), out)
 
 
-def zero_shot(cache: Cache, out: Path, template: str = TEMPLATE, pretrained: str | None = None) -> list[Run]:
-    """Each test video against "a video of <class>."."""
-    if "{}" not in template:
-        raise UsageError(f"template {template!r} has no {{}} for the class name")
-    started = time.perf_counter()
-    backbone = backbone_of(cache, pretrained)
-    tower = TextTower(backbone.model, backbone.tokenizer)
-    test = cache.read(cache.evaluation)
-    text_CD = F.normalize(tower.encode([template.replace("{}", name) for name in cache.classes]).sentence_ND, dim=-1)
-    scale = backbone.model.logit_scale.exp()  # type: ignore[operator]
-    scores = (scale * pool(test) @ text_CD.T).softmax(dim=-1).detach().numpy()
-    about = {**about_run(cache, test), "config": {"template": template}, "seconds": time.perf_counter() - started}
-    method = "zero-shot" if template == TEMPLATE else f"zero-shot, {template!r}"
-    run = run_of(method, 0, scores, cache, test, about)
-    save_run(run, metrics_of(run), out / "zero-shot")
-    return [run]
+def evaluate_all(
+    folders: list[Path],
+    cache: Cache,
+    out: Path,
+    split: str | None = None,
+    pretrained: str | None = None,
+    device: str | None = None,
+) -> list[Run]:
+    """Every run at or below the folders, each into a folder of its own under `out`."""
+    found = [folder for folder in find_runs(folders) if (folder / MODEL).is_file()]
+    if not found:
+        raise DataError(f"eval: no trained model under {', '.join(map(str, folders))}; `plfeat train` makes some")
+    names = [f"{folder.parent.name}-{folder.name}" for folder in found]
+    return [
+        evaluate(folder, cache, out / name, split, pretrained, device)
+        for folder, name in zip(found, names, strict=True)
+    ]
+
+
+def open_member(folder: Path, material: Material, device: torch.device) -> Learner:
+    """A trained run as a fleet of one."""
+    config, _, _ = read_member(folder)
+    if config.method not in LEARNED or config.method == "tip-adapter-f":
+        raise DataError(f"run {folder}: a {config.method} run keeps no model of its own; train it again on this cache")
+    learner = build_learner([config], material, device)
+    load_member(learner, folder)
+    return learner
+
+
+def check_backbone(folder: Path, about: dict[str, Any], cache: Cache) -> None:
+    """Features of another backbone are numbers of another kind, even where the widths agree."""
+    for fact in ("model", "weights_sha256", "activation"):
+        expected, found = about["spec"]["model"][fact], cache.spec["model"][fact]
+        if found != expected:
+            raise CacheError(
+                f"run {folder}: trained over features with {fact} {expected[:16]}, "
+                f"but cache {cache.path} has {found[:16]}"
+            )
+
+
+def check_classes(folder: Path, config: TrainConfig, classes: tuple[str, ...], cache: Cache) -> None:
+    """What belongs to a class by its place cannot meet other classes, or the same in another order."""
+    learned = config.text.source == "contexts" and config.context.learn and config.context.sharing == "class"
+    if classes == cache.classes or not (learned or config.method == "linear"):
+        return
+    what = "its contexts are" if config.method == "match" else "its weights are"
+    if sorted(classes) == sorted(cache.classes):
+        place = next(i for i, pair in enumerate(zip(classes, cache.classes, strict=True)) if pair[0] != pair[1])
+        raise DataError(
+            f"run {folder}: class {place} was {classes[place]!r}, in cache {cache.path} it is "
+            f"{cache.classes[place]!r}: the same classes in another order"
+        )
+    raise DataError(
+        f"run {folder}: {what} of its own {len(classes)} classes; cache {cache.path} has {len(cache.classes)} others. "
+        "What is to be tested on other classes has to share its contexts: --set context.sharing=shared"
+    )
 
 
 def chance(cache: Cache, seeds: tuple[int, ...], out: Path) -> list[Run]:
     """Random scores, so that the first step of a ladder can be tested like every other."""
     test = cache.read(cache.evaluation)
-    runs = []
-    for seed in seeds:
-        scores = np.random.default_rng(seed).random((len(test.label_N), len(cache.classes)), dtype=np.float32)
-        about = {**about_run(cache, test), "config": {"seeds": [seed]}, "seconds": 0.0}
-        run = run_of("chance", seed, scores, cache, test, about)
-        save_run(run, metrics_of(run), out / f"chance-{seed}")
-        runs.append(run)
-    return runs
+    return [_guess(cache, test, seed, out / f"chance-{seed}") for seed in seeds]
+
+
+def _guess(cache: Cache, test: FrameSet, seed: int, folder: Path) -> Run:
+    scores = np.random.default_rng(seed).random((len(test.label_N), len(cache.classes)), dtype=np.float32)
+    about = {**about_run(cache, test), "config": {"seeds": [seed]}, "seconds": 0.0}
+    return keep_run(run_of("chance", seed, scores, cache, test, about), folder)

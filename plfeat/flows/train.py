@@ -1,70 +1,152 @@
-"""A cache in, trained and tested runs out: shards → model → loss → metrics → run records."""
+"""A cache in, trained and tested runs out: shards → batches → model → loss → metrics → run records."""
 
 import csv
 import io
-import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
-from plfeat.config import TrainConfig, changes
+from plfeat.backbone.vision import choose_device
+from plfeat.config import LEARNED, TrainConfig, changes
 from plfeat.errors import PlfeatError
 from plfeat.files import sha256_of_json, write_text
 from plfeat.flows.backbones import backbone_of
+from plfeat.flows.splits import Splits, read, splits
 from plfeat.metrics.compare import metrics_of
+from plfeat.model.templates import TEMPLATES
+from plfeat.presets import train_config
 from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import environment, save_run
 from plfeat.shards.reader import Cache
-from plfeat.train.checkpoint import save_member
-from plfeat.train.fleet import Epoch, build_fleet, pool, train_fleet
+from plfeat.shards.text import NAME, read_texts
+from plfeat.train.build import Material, build_learner, build_tip, known_texts, resident
+from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
+from plfeat.train.fleet import Epoch, Fleet, Learner, trainable
+from plfeat.train.journal import Journal
 
-METHOD = "trained contexts"
+STATE = "unfinished.safetensors"
+SAVE_EVERY = 20.0  # seconds between two states of an unfinished training
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training: a run for every seed that stayed finite."""
+
+    runs: list[Run]
+    diverged: dict[int, int] = field(default_factory=dict)  # seed: the epoch in which its loss was no number
 
 
 def method_of(config: TrainConfig) -> str:
-    """What a table calls a run: the method, and whatever is not at its default, so that no two settings share a row."""
-    named = [f"{key}={value}" for key, value in changes(config).items() if key != "seeds"]
-    return ", ".join([METHOD, *named])
+    """What a table calls a run: the preset, and whatever differs from it, so that no two settings share a row."""
+    named = changes(config, train_config(config.preset))
+    return ", ".join([config.preset, *(f"{key}={value}" for key, value in named.items() if key != "seeds")])
 
 
-def run_name(method: str, settings: Any, cache: Cache) -> str:
-    """A folder name that differs whenever the method, its settings or the cache does."""
-    return f"{cache.spec['dataset']['name']}-{sha256_of_json([method, settings, cache.fingerprint])[:8]}"
+def run_name(config: Any, cache: Cache) -> str:
+    """A folder name that differs whenever the settings or the cache do."""
+    return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
 
 
-def train_frozen(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretrained: str | None = None) -> list[Run]:
+def material_of(cache: Cache, backbone: Backbone, frames: FrameSet, classes: tuple[str, ...] | None = None) -> Material:
+    """What can be built on before anything is trained. `classes` may be another dataset's."""
+    path, own = cache.path / NAME, classes is None or classes == cache.classes
+    texts = read_texts(path) if own and path.is_file() else None
+    return Material(
+        tower=TextTower(backbone.model, backbone.tokenizer),
+        classes=classes or cache.classes,
+        templates=texts.templates if texts else TEMPLATES,
+        frames=frames.features_NVTD.shape[2],
+        width=frames.features_NVTD.shape[3],
+        start_scale=float(backbone.model.logit_scale),  # type: ignore[arg-type]
+        known=known_texts(texts) if texts else None,
+    )
+
+
+def train_frozen(
+    config: TrainConfig,
+    cache: Cache,
+    out: Path,
+    tick: Tick,
+    pretrained: str | None = None,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    track: str | None = None,
+) -> Trained:
     """Trains one member per seed on the cached train split and tests it; a folder `out/seed-<n>` each."""
+    if config.method not in LEARNED:
+        from plfeat.flows.classical import classical
+
+        return Trained(classical(config, cache, out, pretrained))
     started = time.perf_counter()
+    on = torch.device(choose_device(device))
     backbone = backbone_of(cache, pretrained)
-    tower = TextTower(backbone.model, backbone.tokenizer)
-    train, test = cache.read("train"), cache.read(cache.evaluation)
-    has_val = any(entry["split"] == "val" and entry["failed"] < entry["videos"] for entry in cache.manifest["shards"])
-    val = cache.read("val") if has_val else None
-    start_scale = float(backbone.model.logit_scale)  # type: ignore[arg-type]
-    fleet = build_fleet(tower, cache.classes, config.context, config.seeds, start_scale)
-    curve = train_fleet(fleet, train, val, config, tick)
-    scores_ENC = fleet.score(pool(test)).numpy()
-    lost = [seed for seed, scores_NC in zip(config.seeds, scores_ENC, strict=True) if not np.isfinite(scores_NC).all()]
-    if lost:
-        raise PlfeatError(f"training diverged (seeds {lost}): the scores are not numbers; try a lower optim.rate")
-    seconds = time.perf_counter() - started
-    runs = []
-    for member, seed in enumerate(config.seeds):
-        own = {**config.model_dump(mode="json"), "seeds": [seed]}
-        about = {**about_run(cache, test), "config": own, "seconds": seconds, "members": len(config.seeds)}
-        run = run_of(method_of(config), seed, scores_ENC[member], cache, test, about)
-        folder = out / f"seed-{seed}"
-        save_member(fleet, member, own, cache.classes, folder)
-        write_text(folder / "curve.csv", _curve_csv(curve, member))
-        save_run(run, metrics_of(run), folder)
-        runs.append(run)
-    return runs
+    seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
+    material = material_of(cache, backbone, seen.train)
+    trained = Trained([])
+    groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
+    for seeds in groups:  # a tuned tower belongs to one member
+        rows = [config.seeds.index(seed) for seed in seeds]
+        members = [config.model_copy(update={"seeds": (seed,)}) for seed in seeds]
+        state = out / (STATE if len(groups) == 1 else f"seed-{seeds[0]}-{STATE}")
+        run = sha256_of_json([[member.model_dump(mode="json") for member in members], cache.fingerprint])
+        fleet = _fleet(members, material, seen, rows, config, on)
+        if resume and state.is_file():
+            load_state(fleet, run, state)
+        with Journal(out, seeds, fleet.state.curve, track) as journal:
+            val = resident(seen.val, config, on) if seen.val else None
+            fleet.run(val, tick, _after_each(journal, run, state))
+        last = fleet.choose()
+        scores_ENC = fleet.learner.score(resident(test, config, on).features_NVTD).cpu().numpy()
+        for member, (seed, own) in enumerate(zip(seeds, members, strict=True)):
+            if member in fleet.state.stopped or not np.isfinite(scores_ENC[member]).all():
+                trained.diverged[seed] = fleet.state.stopped.get(member, fleet.state.epoch)
+                continue
+            about = {
+                **about_run(cache, test),
+                "config": own.model_dump(mode="json"),
+                "protocol": protocol(fleet, member, seen),
+                "trained_on": len(fleet.chosen_EN[member]),
+                "seconds": time.perf_counter() - started,
+                "members": len(config.seeds),
+            }
+            folder = out / f"seed-{seed}"
+            _keep(fleet, last, member, own, cache, material, folder)
+            trained.runs.append(keep_run(run_of(method_of(own), seed, scores_ENC[member], cache, test, about), folder))
+        state.unlink(missing_ok=True)
+    if not trained.runs:
+        raise PlfeatError(f"training diverged ({diverged(trained)}); try lower rates")
+    return trained
 
 
-def run_of(method: str, seed: int, scores_NC: Any, cache: Cache, test: FrameSet, about: dict[str, Any]) -> Run:
+def diverged(trained: Trained) -> str:
+    return ", ".join(f"seed {seed} in epoch {epoch}" for seed, epoch in trained.diverged.items())
+
+
+def protocol(fleet: Fleet, member: int, seen: Splits) -> str:
+    """Which epoch was tested, and how it was chosen."""
+    epochs = fleet.optim.epochs
+    if fleet.members[member].select == "last":
+        return f"the last of {epochs} epochs; nothing was selected"
+    return f"epoch {fleet.tested_epoch(member)} of {epochs}, the earliest best on {seen.where_val}"
+
+
+def keep_run(run: Run, folder: Path) -> Run:
+    save_run(run, metrics_of(run), folder)
+    return run
+
+
+def run_of(
+    method: str, seed: int, scores_NC: NDArray[np.float32], cache: Cache, test: FrameSet, about: dict[str, Any]
+) -> Run:
     dataset = cache.spec["dataset"]
     return Run(
         method=method,
@@ -92,11 +174,64 @@ def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
     }
 
 
+def _fleet(
+    members: list[TrainConfig],
+    material: Material,
+    seen: Splits,
+    rows: list[int],
+    config: TrainConfig,
+    device: torch.device,
+) -> Fleet:
+    chosen_EN, train = seen.chosen_EN[rows], resident(seen.train, config, device)
+    learner: Learner = (
+        build_tip(members, material, train, chosen_EN)
+        if config.method == "tip-adapter-f"
+        else build_learner(members, material, device)
+    )
+    return Fleet(learner, members, train, chosen_EN)
+
+
+def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], None]:
+    """Writes the epoch down, and now and then everything that is needed to go on from here."""
+    saved = time.monotonic()
+
+    def after(fleet: Fleet) -> None:
+        nonlocal saved
+        journal.write(fleet.state.curve[-1])
+        if time.monotonic() - saved >= SAVE_EVERY:
+            save_state(fleet, run, state)
+            saved = time.monotonic()
+
+    return after
+
+
+def _keep(
+    fleet: Fleet,
+    last: dict[str, torch.Tensor],
+    member: int,
+    config: TrainConfig,
+    cache: Cache,
+    material: Material,
+    folder: Path,
+) -> None:
+    about = {
+        "dataset": cache.spec["dataset"]["name"],
+        "fingerprint": cache.fingerprint,
+        "spec": {key: cache.spec[key] for key in ("model", "preprocess", "sampler", "features")},
+        "templates": material.templates if config.text.source == "templates" else (),
+        "start_scale": material.start_scale,
+    }
+    chosen = member_tensors(dict(trainable(fleet.learner)), member)
+    other = member_tensors(last, member) if config.select == "best" else None
+    save_member(chosen, other, config, cache.classes, about, folder)
+    write_text(folder / "curve.csv", _curve_csv(fleet.state.curve, member))
+
+
 def _curve_csv(curve: list[Epoch], member: int) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["epoch", "loss", "val_top1"])
     for epoch in curve:
-        top1 = math.nan if epoch.val_top1_E is None else epoch.val_top1_E[member]
-        writer.writerow([epoch.epoch, f"{epoch.loss_E[member]:.6f}", "" if math.isnan(top1) else f"{top1:.6f}"])
+        top1 = "" if epoch.val_top1_E is None else f"{epoch.val_top1_E[member]:.6f}"
+        writer.writerow([epoch.epoch, f"{epoch.loss_E[member]:.6f}", top1])
     return text.getvalue()

@@ -1,60 +1,45 @@
-"""Cached features in, trained prompts out: all members of a fleet as one batched model. A single run is a fleet of one.
+"""Cached features in, trained members out: all members of a fleet as one batched model. A single run is a fleet of one.
 
-The text tower is frozen and shared; a member owns its contexts, its temperature and its order of the data. The members'
-losses are summed, and since they share no trainable number each gets exactly the gradient it would get alone.
+Every trainable number belongs to one member, so their losses are summed and each gets exactly the gradient it would get
+alone. The order of the data is a pure function of seed and epoch; so a state is parameters, moments and a curve.
 
-Shapes: E members, N videos, V views, T frames, B samples, C classes, U classes in the batch, D embedding width.
+Shapes: E members, N videos, V views, T frames, B samples, C classes, D width.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
+from numpy.typing import NDArray
 
-from plfeat.backbone.text import TextTower
-from plfeat.config import ContextConfig, TrainConfig
-from plfeat.errors import DataError, UsageError
-from plfeat.loss.match import matching_loss
+from plfeat.config import OptimConfig, TrainConfig
+from plfeat.errors import DataError
 from plfeat.metrics.classify import top_k_hits
-from plfeat.model.prompt import PromptLearner, starting_contexts
-from plfeat.records import FrameSet, Tick
+from plfeat.records import Tick
+from plfeat.train.adamw import AdamW, Group
+from plfeat.train.plan import Batch, epoch_plan, steps_of, widened
 from plfeat.train.schedule import rate_factor
 
 
-class Fleet(nn.Module):
-    """PromptLearner contexts over a frozen text tower, matched with mean-pooled frames."""
+class Learner(Protocol):
+    """What a fleet trains. Parameters have a leading member axis, but for a tuned tower's, which is one member's."""
 
-    def __init__(self, tower: TextTower, prompts: PromptLearner, start_scale: float) -> None:
-        super().__init__()
-        self.tower = tower.requires_grad_(False)
-        self.prompts = prompts
-        members = len(prompts.contexts)
-        self.log_scale_E = nn.Parameter(torch.full((members,), start_scale))
+    @property
+    def per_class(self) -> int: ...
+    def loss(self, frames_EBTD: torch.Tensor, batch: Batch, /) -> torch.Tensor: ...
+    def score(self, features_NVTD: torch.Tensor, /) -> torch.Tensor: ...
+    def named_parameters(self) -> Any: ...
 
-    def text(self, classes_U: torch.Tensor) -> torch.Tensor:
-        """Unit sentence features `[E, U, D]`."""
-        embeddings_EULW, eot_U = self.prompts(classes_U)
-        members, asked = embeddings_EULW.shape[:2]
-        features = self.tower(embeddings_EULW.flatten(0, 1), eot_U.repeat(members))
-        return F.normalize(features.sentence_ND, dim=-1).unflatten(0, (members, asked))
 
-    def loss(
-        self, video_EBD: torch.Tensor, label_EB: torch.Tensor, video_to_text: float, text_to_video: float
-    ) -> torch.Tensor:
-        """`[E]`; only the classes in the batch are encoded."""
-        classes_U, which_EB = torch.unique(label_EB, return_inverse=True)
-        text_EUD = self.text(classes_U)
-        text_EBD = text_EUD.gather(1, which_EB[..., None].expand(-1, -1, text_EUD.shape[-1]))
-        logits_EBB = self.log_scale_E.exp()[:, None, None] * video_EBD @ text_EBD.mT
-        return matching_loss(logits_EBB, label_EB, video_to_text, text_to_video)
+@dataclass(frozen=True)
+class Samples:
+    """Videos on the device that trains."""
 
-    @torch.no_grad()
-    def score(self, video_ND: torch.Tensor) -> torch.Tensor:
-        """Class probabilities `[E, N, C]`."""
-        text_ECD = self.text(torch.arange(len(self.prompts.eot_C)))
-        return (self.log_scale_E.exp()[:, None, None] * (video_ND @ text_ECD.mT)).softmax(dim=-1)
+    features_NVTD: torch.Tensor
+    label_N: torch.Tensor  # on the CPU, where batches are planned
 
 
 @dataclass(frozen=True)
@@ -62,83 +47,152 @@ class Epoch:
     """One line of a training curve, a value per member."""
 
     epoch: int
+    rate: float  # the last step's, as a share of the base rate
     loss_E: list[float]
     val_top1_E: list[float] | None
 
 
-def build_fleet(
-    tower: TextTower, classes: tuple[str, ...], context: ContextConfig, seeds: tuple[int, ...], start_scale: float
-) -> Fleet:
-    """`start_scale` is the logarithm of CLIP's own scale."""
-    ids, eot_C = tower.tokenize([f"{name}." for name in classes])
-    longest = int(eot_C.max()) + 1 + context.tokens
-    if longest > tower.context_length:
-        raise UsageError(
-            f"context.tokens={context.tokens} makes the longest prompt {longest} tokens; "
-            f"this text tower reads {tower.context_length}"
+@dataclass
+class State:
+    """Where training is: enough to go on exactly."""
+
+    epoch: int = 0
+    curve: list[Epoch] = field(default_factory=list)
+    stopped: dict[int, int] = field(default_factory=dict)  # member: the epoch in which its loss was no number
+    best_epoch: dict[int, int] = field(default_factory=dict)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)  # every member's parameters of its best epoch
+
+
+def trainable(learner: Learner) -> dict[str, torch.nn.Parameter]:
+    return {name: value for name, value in learner.named_parameters() if value.requires_grad}
+
+
+def is_tower(name: str) -> bool:
+    return ".tower." in f".{name}"
+
+
+def parameter_groups(learner: Learner, optims: list[OptimConfig], device: torch.device) -> list[Group]:
+    """Every trainable parameter, in exactly one group. Contexts and matrices decay; scales and offsets do not."""
+
+    def group(name: str, chosen: Callable[[str, torch.nn.Parameter], bool], rate: str, decays: bool) -> Group:
+        taken = [key for key, value in left.items() if chosen(key, value)]
+        return Group(
+            name,
+            tuple(left.pop(key) for key in taken),
+            torch.tensor([getattr(optim, rate) for optim in optims], device=device),
+            torch.tensor([optim.weight_decay if decays else 0.0 for optim in optims], device=device),
         )
-    phrase_PW = torch.empty(0, tower.width)
-    if context.start == "phrase":
-        phrase, end = tower.tokenize([context.phrase])
-        phrase_PW = tower.token_embedding(phrase[0, 1 : int(end)]).detach()
-    own = len(classes) if context.sharing == "class" else 1
-    contexts = starting_contexts(seeds, own, context.tokens, context.spread, phrase_PW, tower.width)
-    return Fleet(tower, PromptLearner(contexts, tower.token_embedding(ids).detach(), eot_C), start_scale)
 
-
-def parameter_groups(fleet: Fleet, weight_decay: float) -> list[dict[str, object]]:
-    """Every trainable parameter, in exactly one group. The temperatures are not decayed."""
-    return [
-        {"params": [fleet.prompts.contexts], "weight_decay": weight_decay},
-        {"params": [fleet.log_scale_E], "weight_decay": 0.0},
+    left = trainable(learner)
+    groups = [
+        group("contexts", lambda key, _: key.endswith("contexts"), "rate", True),
+        group("scale", lambda key, _: key.endswith("log_scale_E"), "rate", False),
+        group("tower matrices", lambda key, value: is_tower(key) and value.dim() > 1, "encoder_rate", True),
+        group("tower vectors", lambda key, _: is_tower(key), "encoder_rate", False),
+        group("module matrices", lambda key, _: "weight" in key.split(".")[-1] or ".mix." in key, "module_rate", True),
+        group("module vectors", lambda *_: True, "module_rate", False),
     ]
+    return [found for found in groups if found.parameters]
 
 
-def pool(frames: FrameSet) -> torch.Tensor:
-    """Video features `[N, D]`: the unit mean of each view's frames, averaged over the views. Matching that average
-    gives the average of the views' similarities."""
-    return F.normalize(torch.from_numpy(frames.features_NVTD).float().mean(dim=2), dim=-1).mean(dim=1)
+class Fleet:
+    """Members being trained: the model, its optimiser and its state."""
 
-
-def train_fleet(fleet: Fleet, train: FrameSet, val: FrameSet | None, config: TrainConfig, tick: Tick) -> list[Epoch]:
-    """Trains in place; returns the curve. The last epoch is what counts: nothing is selected."""
-    video_ND, label_N = pool(train), torch.from_numpy(train.label_N)
-    watched = (pool(val), val.label_N) if val else None
-    optim = config.optim
-    batch = min(optim.batch, len(label_N))
-    orders = [torch.Generator().manual_seed(seed) for seed in config.seeds]
-    optimiser = torch.optim.AdamW(parameter_groups(fleet, optim.weight_decay), lr=optim.rate)
-    per_epoch = len(list(_starts(len(label_N), batch)))
-    if per_epoch == 0:
-        raise DataError(
-            f"{len(label_N)} training video has features; at least 2 are needed to match against each other"
-        )
-    steps, step = optim.epochs * per_epoch, 0
-    warmup = min(optim.warmup_epochs * per_epoch, steps // 2)
-    curve = []
-    for epoch in range(optim.epochs):
-        order_EN = torch.stack([torch.randperm(len(label_N), generator=order) for order in orders])
-        total_E = torch.zeros(len(orders))
-        for start in _starts(len(label_N), batch):
-            for group in optimiser.param_groups:
-                group["lr"] = optim.rate * rate_factor(step, steps, warmup)
-            which_EB = order_EN[:, start : start + batch]
-            loss_E = fleet.loss(
-                video_ND[which_EB], label_N[which_EB], config.loss.video_to_text, config.loss.text_to_video
+    def __init__(self, learner: Learner, members: list[TrainConfig], train: Samples, chosen_EN: torch.Tensor) -> None:
+        self.learner, self.members, self.train, self.chosen_EN = learner, members, train, chosen_EN
+        self.optim = members[0].optim  # the rest of it is the same for all
+        self.seeds = tuple(member.seeds[0] for member in members)
+        self.batch = max(2, min(self.optim.batch, chosen_EN.shape[1]))
+        self.per_epoch = steps_of(chosen_EN.shape[1], self.batch)
+        if self.per_epoch == 0:
+            raise DataError(
+                f"{chosen_EN.shape[1]} training video has features; at least 2 are needed to match against each other"
             )
-            optimiser.zero_grad(set_to_none=True)
+        device = train.features_NVTD.device
+        groups = parameter_groups(learner, [member.optim for member in members], device)
+        self.adamw = AdamW(groups, self.optim.beta1, self.optim.beta2)
+        self.state = State()
+
+    def run(self, val: Samples | None, tick: Tick, after: Callable[["Fleet"], None] = lambda fleet: None) -> None:
+        """Trains to the last epoch; `after` each."""
+        while self.state.epoch < self.optim.epochs and len(self.state.stopped) < len(self.members):
+            self.one_epoch(val)
+            after(self)
+            tick("training", self.state.epoch, self.optim.epochs, _note(self.state.curve[-1]))
+
+    def one_epoch(self, val: Samples | None) -> None:
+        steps = self.optim.epochs * self.per_epoch
+        warmup = min(self.optim.warmup_epochs * self.per_epoch, steps // 2)
+        step, factor = self.state.epoch * self.per_epoch, 0.0
+        features = self.train.features_NVTD
+        total_E = torch.zeros(len(self.members), device=features.device)
+        for batch in epoch_plan(
+            self.seeds,
+            self.state.epoch,
+            self.chosen_EN,
+            self.train.label_N,
+            self.batch,
+            features.shape[1],
+            self.learner.per_class,
+            features.device,
+        ):
+            factor = rate_factor(step, steps, warmup)
+            loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
+            self.adamw.zero_grad()
             loss_E.sum().backward()
-            optimiser.step()
+            self.adamw.step(factor)
             total_E += loss_E.detach()
             step += 1
-        tops = None
-        if watched:
-            tops = [float(top_k_hits(scores, watched[1], 1).mean()) for scores in fleet.score(watched[0]).numpy()]
-        curve.append(Epoch(epoch + 1, (total_E / per_epoch).tolist(), tops))
-        tick("training prompts", epoch + 1, optim.epochs)
-    return curve
+        self.state.epoch += 1
+        self._note_epoch(factor, (total_E / self.per_epoch).tolist(), val)
+
+    def _note_epoch(self, factor: float, loss_E: list[float], val: Samples | None) -> None:
+        state = self.state
+        for member, loss in enumerate(loss_E):
+            if not math.isfinite(loss):
+                state.stopped.setdefault(member, state.epoch)
+        tops = self.top1(val) if val else None
+        if tops is not None and self.members[0].select == "best":
+            self._keep_best(tops)
+        state.curve.append(Epoch(state.epoch, factor, loss_E, tops))
+
+    def top1(self, val: Samples) -> list[float]:
+        scores_ENC = self.learner.score(val.features_NVTD).cpu().numpy()
+        label_N = val.label_N.numpy()
+        return [float(top_k_hits(scores_NC, label_N, 1).mean()) for scores_NC in scores_ENC]
+
+    def _keep_best(self, tops: list[float]) -> None:
+        """The earliest of the best epochs, for each member by itself."""
+        state, curve = self.state, self.state.curve
+        for member, top in enumerate(tops):
+            before = [e.val_top1_E[member] for e in curve if e.val_top1_E is not None]
+            if member in state.stopped or (before and top <= max(before)):
+                continue
+            state.best_epoch[member] = state.epoch
+            for name, value in trainable(self.learner).items():
+                kept = state.best.setdefault(name, value.detach().clone())
+                own = slice(None) if is_tower(name) else member
+                kept[own] = value.detach()[own]
+
+    def tested_epoch(self, member: int) -> int:
+        return self.state.best_epoch.get(member, self.state.epoch)
+
+    def choose(self) -> dict[str, torch.Tensor]:
+        """Puts every member's chosen epoch into the model; returns what the last one was."""
+        last = {name: value.detach().clone() for name, value in trainable(self.learner).items()}
+        for name, value in trainable(self.learner).items():
+            if name in self.state.best:
+                value.data.copy_(self.state.best[name])
+        return last
 
 
-def _starts(count: int, batch: int) -> Iterator[int]:
-    """Where batches begin; a last batch of one sample has nothing to be matched against and is left out."""
-    return (start for start in range(0, count, batch) if count - start >= 2)
+def score_by_member(learner: Learner, samples: Samples) -> NDArray[np.float32]:
+    """Class probabilities `[E, N, C]`."""
+    return np.asarray(learner.score(samples.features_NVTD).cpu().numpy())
+
+
+def _note(epoch: Epoch) -> str:
+    finite = [loss for loss in epoch.loss_E if math.isfinite(loss)]
+    said = f"loss {np.mean(finite):.3f}" if finite else "diverged"
+    tops = "" if epoch.val_top1_E is None else f", val {100 * float(np.mean(epoch.val_top1_E)):.1f} %"
+    return said + tops

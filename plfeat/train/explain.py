@@ -1,0 +1,78 @@
+"""Why a member said what it said about one video: words and frames attended to, and what its contexts resemble.
+
+Shapes: E = 1 member, V views, T frames, L words, S steps of parsing, M contexts, W text width.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from plfeat.backbone.text import TextTower
+from plfeat.train.matcher import Matcher
+from plfeat.train.texts import Prompts
+
+CONTEXT = "[V{}]"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`words` are the prompt's, with the attention of every parsing step; `frames` the attention over the frames of the
+    first view, or without an interaction module each frame's cosine with the class's sentence."""
+
+    words: list[str]
+    word_attention: list[list[float]]
+    frames: list[float]
+    frames_are: str
+    contexts: list[list[tuple[str, float]]]  # of each learned context the nearest words of the vocabulary, and how far
+
+
+@torch.no_grad()
+def explain(matcher: Matcher, tower: TextTower, name: str, text: int, frames_TD: torch.Tensor) -> Explanation:
+    """For one video and the text of one class, whose name is `name`."""
+    texts_EU = torch.tensor([[text]], device=frames_TD.device)
+    read, interaction = matcher.source(texts_EU), matcher.interaction
+    sentence = F.normalize(read.sentence_EUD, dim=-1)
+    frames_EBTD, word_attention = frames_TD[None, None].float(), []
+    if interaction is None:
+        frames, frames_are = (F.normalize(frames_EBTD, dim=-1) @ sentence[:, 0, :, None])[0, 0, :, 0], "cosine"
+    else:
+        text_EUD, attention_EUSL = interaction.read(read)
+        over_EBUT = interaction.meet(frames_EBTD, text_EUD[:, None], read.sentence_EUD[:, None])[1]
+        frames, frames_are = over_EBUT[0, 0, 0], "attention"
+        if attention_EUSL is not None:
+            word_attention = attention_EUSL[0, 0][:, read.words[1][0, 0]].tolist()
+    prompts = matcher.source.prompts if isinstance(matcher.source, Prompts) else None
+    contexts_MW = None if prompts is None else prompts.contexts[0, 0 if prompts.shared else text]
+    before = 0 if prompts is None else prompts.before
+    words = _words(tower, f"{name}.")
+    if contexts_MW is not None:
+        learned = [CONTEXT.format(m + 1) for m in range(len(contexts_MW))]
+        words = [*learned[:before], *words[:-1], *learned[before:], words[-1]]
+    return Explanation(
+        words=words,
+        word_attention=word_attention,
+        frames=frames.tolist(),
+        frames_are=frames_are,
+        contexts=[] if contexts_MW is None else nearest_words(tower, contexts_MW),
+    )
+
+
+def nearest_words(tower: TextTower, contexts_MW: torch.Tensor, count: int = 3) -> list[list[tuple[str, float]]]:
+    """The vocabulary's nearest by Euclidean distance, as CoOp measures it."""
+    table = tower.token_embedding.weight
+    distance, token = torch.cdist(contexts_MW[None].float(), table[None].float())[0].topk(count, largest=False)
+    return [
+        [(_word(tower.tokenizer, int(t)), float(d)) for t, d in zip(tokens, distances, strict=True)]
+        for tokens, distances in zip(token, distance, strict=True)
+    ]
+
+
+def _words(tower: TextTower, sentence: str) -> list[str]:
+    ids, eot = tower.tokenize([sentence])
+    return [_word(tower.tokenizer, int(token)) for token in ids[0, 1 : int(eot)]]
+
+
+def _word(tokenizer: Any, token: int) -> str:
+    return str(tokenizer.decode([token])).strip() or f"#{token}"

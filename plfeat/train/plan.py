@@ -1,0 +1,76 @@
+"""Who meets whom in an epoch: a pure function of seeds, epoch and labels, so that nothing about it has to be saved.
+
+Shapes: E members, N training videos of a member, S steps, B samples, V views, K texts a class, U texts of a batch.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from plfeat.model.draws import Draws
+
+
+@dataclass(frozen=True)
+class Batch:
+    video_EB: torch.Tensor  # rows of the training videos
+    view_EB: torch.Tensor
+    label_EB: torch.Tensor
+    texts_EU: torch.Tensor  # the batch's texts, each once; padded by repeating one, where members differ in number
+    own_EB: torch.Tensor  # where a sample's own text stands among them
+
+
+def widened(features: torch.Tensor) -> torch.Tensor:
+    """As stored to as computed with: half precision becomes single."""
+    return features if features.dtype == torch.float64 else features.float()
+
+
+def steps_of(videos: int, batch: int) -> int:
+    """A last batch of one sample has nothing to be matched against and is left out."""
+    whole, rest = divmod(videos, batch)
+    return whole + (rest >= 2)
+
+
+def epoch_plan(
+    seeds: tuple[int, ...],
+    epoch: int,
+    chosen_EN: torch.Tensor,
+    label_N: torch.Tensor,
+    batch: int,
+    views: int,
+    per_class: int,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """The epoch's batches. `chosen_EN` are the rows a member learns from, `label_N` the labels of all rows."""
+    draws, videos = Draws(seeds).at(f"epoch.{epoch}"), chosen_EN.shape[1]
+    video_EN = chosen_EN.gather(1, draws.order("order", videos))
+    view_EN = draws.integers("view", videos, below=views)
+    text_EN = label_N[video_EN] * per_class + draws.integers("template", videos, below=per_class)
+    whole = videos // batch * batch
+    for start, end in ((0, whole), (whole, videos)):
+        if end - start < 2:
+            continue
+        size = min(batch, end - start)
+        video_ESB, view_ESB, text_ESB = (
+            part[:, start:end].unflatten(1, (-1, size)).to(device) for part in (video_EN, view_EN, text_EN)
+        )
+        texts_ESU, own_ESB, used = distinct(text_ESB)
+        for step, count in enumerate(used.amax(dim=0).tolist()):
+            yield Batch(
+                video_ESB[:, step],
+                view_ESB[:, step],
+                text_ESB[:, step] // per_class,
+                texts_ESU[:, step, :count],
+                own_ESB[:, step],
+            )
+
+
+def distinct(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Along the last axis: every value once, in ascending order and then repeating the first; where each value stands
+    among them; how many there are."""
+    ordered, order = values.sort(dim=-1)
+    is_new = torch.ones_like(ordered)
+    is_new[..., 1:] = ordered[..., 1:] != ordered[..., :-1]
+    rank = is_new.cumsum(dim=-1) - 1
+    once = ordered[..., :1].repeat(*[1] * (ordered.dim() - 1), ordered.shape[-1]).scatter(-1, rank, ordered)
+    return once, torch.empty_like(rank).scatter(-1, order, rank), rank[..., -1] + 1

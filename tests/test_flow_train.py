@@ -1,0 +1,323 @@
+"""Training, testing and predicting as commands: every preset, killed and resumed, transferred, and fed with rubbish."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ENVIRONMENT
+from safetensors.torch import load_file, save_file
+
+from plfeat.config import ExtractConfig, build
+from plfeat.flows.extract import extract
+from plfeat.flows.train import train_frozen
+from plfeat.presets import PRESETS, train_config
+from plfeat.records import silent
+from plfeat.report.runs import load_run
+from plfeat.shards.reader import Cache, open_cache
+from plfeat_cli.main import main
+
+QUICK = ("optim.epochs=2", "interaction.hidden=16", "head.layers=1", "seeds=[0,1]")
+PLFEAT = [sys.executable, "-m", "plfeat_cli.main"]
+
+
+def sets(*more: str) -> list[str]:
+    return [word for key in (*QUICK, *more) for word in ("--set", key)]
+
+
+@pytest.fixture(scope="module")
+def trained(toy_cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds of the whole thing, class contexts and pairwise interaction."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_frozen(train_config("plfeat", overrides=QUICK), toy_cache, folder, silent)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """Another dataset: four of the toy actions under names of their own."""
+    base = tmp_path_factory.mktemp("other")
+    names = {"glowing ring": "a ring glows", "glowing star": "a star glows"}
+    names |= {"spinning star": "a star spins", "bouncing ring": "a ring bounces"}
+    for split in ("train", "test"):
+        for old, new in names.items():
+            shutil.copytree(toy_folder / split / old, base / "videos" / split / new)
+    config = build(ExtractConfig, dataset="folder", model="toy")
+    return open_cache(extract(config, base / "videos", base / "cache", silent).path)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_and_is_tested(preset: str, toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    command = [
+        "train",
+        "--frozen",
+        "--preset",
+        preset,
+        "--cache",
+        str(toy_cache.path),
+        "--out",
+        str(tmp_path),
+        "--json",
+    ]
+    assert main([*command, *sets()]) == 0
+    out, _ = capfd.readouterr()
+    (row,) = json.loads(out)["rows"]
+    assert row["n"] == 72
+    assert 0 <= row["top1"] <= 100
+    for record in tmp_path.rglob("record.json"):
+        said = json.loads(record.read_text())
+        assert said["config"]["preset"] == preset
+        assert said["fingerprint"] == toy_cache.fingerprint
+        scores = load_run(record.parent).scores_NC
+        if preset != "nearest-mean":
+            np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-4)
+
+
+def test_a_shot_is_one_video_of_every_class_another_for_every_seed(toy_cache: Cache, tmp_path: Path) -> None:
+    for preset in ("prompts", "linear-probe", "tip-adapter", "nearest-mean"):
+        config = train_config(preset, overrides=[*QUICK, "data.shots=1"])
+        runs = train_frozen(config, toy_cache, tmp_path / preset, silent).runs
+        assert [run.seed for run in runs] == [0, 1]
+        assert runs[0].method.startswith(f"{preset}, data.shots=1")
+        assert not np.array_equal(runs[0].scores_NC, runs[1].scores_NC)
+
+
+def test_the_record_says_how_the_epoch_was_chosen(toy_cache: Cache, tmp_path: Path) -> None:
+    last = train_frozen(train_config("prompts", overrides=QUICK), toy_cache, tmp_path / "last", silent).runs[0]
+    assert last.about["protocol"] == "the last of 2 epochs; nothing was selected"
+    assert last.about["trained_on"] == 48
+    assert not (tmp_path / "last" / "seed-0" / "last.safetensors").exists()
+    config = train_config("prompts", overrides=[*QUICK, "data.holdout=0.5", "select=best"])
+    best = train_frozen(config, toy_cache, tmp_path / "best", silent).runs[0]
+    assert best.about["protocol"].endswith("of 2, the earliest best on 24 held-out training videos")
+    assert best.about["trained_on"] == 24
+    assert (tmp_path / "best" / "seed-0" / "last.safetensors").exists()
+
+
+def test_log_and_curve_have_a_line_for_every_epoch(trained: Path) -> None:
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    assert set(lines[0]["loss"]) == {"0", "1"}
+    for seed in (0, 1):
+        curve = (trained / f"seed-{seed}" / "curve.csv").read_text().splitlines()
+        assert curve[0] == "epoch,loss,val_top1"
+        assert float(curve[1].split(",")[1]) == pytest.approx(lines[0]["loss"][str(seed)], abs=1e-5)
+
+
+def test_curves_are_drawn_for_tensorboard(toy_cache: Cache, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train_frozen(train_config("prompts", overrides=QUICK), toy_cache, tmp_path, silent, track="tensorboard")
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/seed-1")] == [1, 2]
+
+
+def test_killed_and_resumed_it_is_the_uninterrupted_run(toy_cache: Cache, tmp_path: Path) -> None:
+    """SIGKILL as soon as a state is there; `--resume` ends with the same bytes."""
+    keys = sets("optim.epochs=120", "context.sharing=shared")
+    command = ["train", "--frozen", "--cache", str(toy_cache.path), "--quiet", *keys]
+    assert subprocess.run([*PLFEAT, *command, "--out", str(tmp_path / "whole")], env=ENVIRONMENT).returncode == 0
+    killed = tmp_path / "killed"
+    code = "import plfeat.flows.train as t, sys; t.SAVE_EVERY = 0.0\nfrom plfeat_cli.main import main; sys.exit(main())"
+    slow = [sys.executable, "-c", code, *command, "--out", str(killed)]
+    run = subprocess.Popen(slow, env=ENVIRONMENT)
+    state, deadline = killed / "unfinished.safetensors", time.time() + 120
+    while not state.exists() and run.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert state.exists()
+    assert not list(killed.rglob("record.json"))
+    done = subprocess.run([*PLFEAT, *command, "--out", str(killed), "--resume"], env=ENVIRONMENT)
+    assert done.returncode == 0
+    assert not state.exists()
+    for name in ("log.jsonl", *(f"seed-{s}/{f}" for s in (0, 1) for f in ("model.safetensors", "curve.csv"))):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    for seed in (0, 1):
+        one, two = (load_run(folder / f"seed-{seed}").scores_NC for folder in (killed, tmp_path / "whole"))
+        assert np.array_equal(one, two)
+
+
+def test_a_state_of_other_settings_is_refused(toy_cache: Cache, tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.setattr("plfeat.flows.train.SAVE_EVERY", 0.0)
+    command = ["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path), "-q"]
+    with monkeypatch.context() as patch:
+        patch.setattr("plfeat.train.fleet.Fleet.choose", lambda fleet: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main([*command, *sets()]) == 130
+    state = (tmp_path / "unfinished.safetensors").read_bytes()
+    assert main([*command, *sets("optim.rate=1"), "--resume"]) == 2
+    err = capfd.readouterr().err
+    assert "other settings or another cache" in err
+    assert (tmp_path / "unfinished.safetensors").read_bytes() == state
+
+
+def test_a_run_tested_again_says_the_same(trained: Path, toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    assert main(["eval", str(trained), "--cache", str(toy_cache.path), "--out", str(tmp_path), "--json"]) == 0
+    (row,) = json.loads(capfd.readouterr().out)["rows"]
+    assert row["seeds"] == 2
+    for seed in (0, 1):
+        again = load_run(tmp_path / f"{trained.name}-seed-{seed}")
+        first = load_run(trained / f"seed-{seed}")
+        np.testing.assert_allclose(again.scores_NC, first.scores_NC, rtol=1e-5, atol=1e-7)
+        assert again.method == first.method
+
+
+def test_shared_contexts_are_tested_on_classes_they_never_saw(
+    toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd
+) -> None:
+    shared = train_config("plfeat", overrides=[*QUICK, "context.sharing=shared"])
+    train_frozen(shared, toy_cache, tmp_path / "shared", silent)
+    command = ["eval", str(tmp_path / "shared"), "--cache", str(other_cache.path), "--out", str(tmp_path / "out")]
+    assert main([*command, "--json"]) == 0
+    (row,) = json.loads(capfd.readouterr().out)["rows"]
+    assert row["method"].startswith("plfeat, context.sharing=shared")
+    assert row["method"].endswith(", from toy")
+    run = load_run(tmp_path / "out" / "shared-seed-0")
+    assert run.classes == other_cache.classes
+    assert run.about["protocol"] == "trained on toy, tested without training"
+
+
+@pytest.mark.parametrize("preset", ["prompts", "vit"])
+def test_what_belongs_to_classes_cannot_be_tested_on_others(
+    preset: str, toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd
+) -> None:
+    train_frozen(train_config(preset, overrides=QUICK), toy_cache, tmp_path / "run", silent)
+    command = ["eval", str(tmp_path / "run"), "--cache", str(other_cache.path), "--out", str(tmp_path / "out")]
+    assert main(command) == 3
+    assert f"of its own 24 classes; cache {other_cache.path} has 4 others" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_is_predicted_and_explained(trained: Path, toy_folder: Path, capfd) -> None:
+    videos = [str(next((toy_folder / "test" / name).iterdir())) for name in ("glowing ring", "spinning star")]
+    command = ["predict", *videos, "--run", str(trained / "seed-0"), "--explain", "-q"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [one["video"] for one in found] == videos
+    for one in found:
+        shares = [share for _, share in one["best"]]
+        assert len(shares) == 5
+        assert shares == sorted(shares, reverse=True)
+        why = one["why"]
+        assert len(why["frames"]) == len(one["frame_index"]) == 8
+        assert sum(why["frames"]) == pytest.approx(1, abs=1e-4)
+        assert [sum(step) for step in why["word_attention"]] == pytest.approx([1, 1, 1], abs=1e-4)
+        assert why["words"][:2] == ["[V1]", "[V2]"]
+        assert why["words"][-1] == "."
+        assert len(why["contexts"]) == 16
+        # the phrase it started from is still what the last contexts are nearest to
+        assert why["words"][16:-1] == one["best"][0][0].split()
+    assert main(command) == 0
+    text = capfd.readouterr().out
+    assert "[V1] is nearest to" in text
+    assert "words, step 3" in text
+
+
+def test_predictions_are_those_of_the_test(trained: Path, toy_folder: Path, toy_cache: Cache, capfd) -> None:
+    run = load_run(trained / "seed-0")
+    videos = [str(next(toy_folder.rglob(Path(name).name))) for name in run.id_N[:6]]
+    assert main(["predict", *videos, "--run", str(trained / "seed-0"), "--top", "24", "--json", "-q"]) == 0
+    for row, one in enumerate(json.loads(capfd.readouterr().out)):
+        for name, share in one["best"]:
+            assert share == pytest.approx(float(run.scores_NC[row, run.classes.index(name)]), abs=2e-3)
+
+
+def test_a_video_that_cannot_be_read_does_not_stop_the_others(
+    trained: Path, toy_folder: Path, tmp_path: Path, capfd
+) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    good = next((toy_folder / "test" / "glowing ring").iterdir())
+    videos = [str(tmp_path / "bad.mp4"), str(good), str(tmp_path / "none.mp4")]
+    assert main(["predict", *videos, "--run", str(trained / "seed-0"), "--json", "-q"]) == 3
+    out, err = capfd.readouterr()
+    found = json.loads(out)
+    assert [bool(one["best"]) for one in found] == [False, True, False]
+    assert "2 of 3 videos could not be read" in err
+    assert len(err.splitlines()) == 1
+
+
+def _copy(trained: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained / "seed-0", tmp_path / "run"))
+
+
+def _tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Not mapped: the file is about to be written to."""
+    return {name: value.clone() for name, value in load_file(folder / "model.safetensors").items()}
+
+
+def _pickled(folder: Path) -> None:
+    torch.save(_tensors(folder), folder / "model.safetensors")
+
+
+def _headless(folder: Path) -> None:
+    save_file(_tensors(folder), folder / "model.safetensors")
+
+
+def _edited(folder: Path, change) -> None:
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["plfeat"])
+    tensors = _tensors(folder)
+    change(about, tensors)
+    save_file(tensors, path, metadata={"plfeat": json.dumps(about)})
+
+
+def _other_backbone(folder: Path) -> None:
+    _edited(folder, lambda about, _: about["spec"]["model"].update(weights_sha256="0" * 64))
+
+
+def _other_activation(folder: Path) -> None:
+    _edited(folder, lambda about, _: about["spec"]["model"].update(activation="quick_gelu"))
+
+
+def _lacks_a_tensor(folder: Path) -> None:
+    _edited(folder, lambda _, tensors: tensors.pop("log_scale_E"))
+
+
+def _other_shape(folder: Path) -> None:
+    _edited(folder, lambda _, tensors: tensors.update({"log_scale_E": torch.zeros(3)}))
+
+
+def _other_order(folder: Path) -> None:
+    names = json.loads((folder / "classes.json").read_text())
+    (folder / "classes.json").write_text(json.dumps([names[1], names[0], *names[2:]]))
+
+
+def _no_model(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+BAD = [
+    (_pickled, 3, "not a safetensors file"),
+    (_headless, 3, "not a safetensors file of plfeat"),
+    (_other_backbone, 4, "trained over features with weights_sha256 0000000000000000, but cache"),
+    (_other_activation, 4, "trained over features with activation quick_gelu"),
+    (_lacks_a_tensor, 3, "expected the tensors of config.json's model, found others (log_scale_E)"),
+    (_other_shape, 3, "log_scale_E is [3], this model needs []"),
+    (_other_order, 3, "class 0 was 'glowing star', in cache"),
+    (_no_model, 3, "no trained model under"),
+    (lambda folder: (folder / "config.json").write_text("{"), 3, "config.json"),
+    (lambda folder: (folder / "classes.json").write_text("{}"), 3, "classes.json is not a list of names"),
+]
+
+
+@pytest.mark.parametrize(("harm", "code", "said"), BAD)
+def test_a_wrong_run_is_one_line_and_nothing_is_written(
+    harm, code: int, said: str, trained: Path, toy_cache: Cache, tmp_path: Path, capfd
+) -> None:
+    run = _copy(trained, tmp_path)
+    harm(run)
+    assert main(["eval", str(run), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]) == code
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err
+    assert len(err.splitlines()) == 1, err
+    assert not (tmp_path / "out").exists()
