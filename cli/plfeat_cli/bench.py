@@ -61,3 +61,65 @@ def bench_extract(
 
 def _share(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.0f} % of the chip's bf16 peak"
+
+
+@bench.command("train")
+def bench_train(
+    model: Annotated[str, typer.Option(help="An open_clip model, or toy.")] = "toy",
+    pretrained: Pretrained = None,
+    classes: Annotated[int, typer.Option(help="How many classes.", min=2)] = 24,
+    frames: Annotated[int, typer.Option(help="Frames of a video.", min=1)] = 8,
+    members: Annotated[int, typer.Option(help="Of the fleet.", min=2)] = 16,
+    steps: Annotated[int, typer.Option(help="Steps in a round.", min=1)] = 8,
+    repeats: Annotated[int, typer.Option(help="Rounds; medians are told.", min=1)] = 5,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
+    sets: Set = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """A step of training: as most cached trainers take it, alone, in a fleet, and with frames encoded on the way."""
+    from plfeat.flows.bench_train import bench_train as run
+    from plfeat.presets import train_config
+
+    with output.progress(quiet) as tick:
+        pace = run(
+            train_config("prompts", config, sets or ()),
+            model,
+            pretrained,
+            classes=classes,
+            frames=frames,
+            members=members,
+            steps=steps,
+            repeats=repeats,
+            device=device,
+            tick=tick,
+        )
+    if as_json:
+        output.result(asdict(pace))
+        return
+    said = {
+        "naive": f"naive: h5py, {classes} classes, 77 tokens",
+        "one": "a fleet of one",
+        "fleet": f"a fleet of {members}",
+        "live": "live: frames encoded in every step",
+    }
+    ratios = {
+        "one": f"{pace.one_of_naive:.1f} x naive, {pace.one_of_live:.1f} x live",
+        "fleet": f"{pace.fleet_of_one:.2f} x a fleet of one",
+    }
+    output.table(
+        [
+            ["one step, by way", "samples/s", "GFLOP a step", "ratio"],
+            *(
+                [text, f"{pace.samples[name]:.0f}", f"{pace.flops[name] / 1e9:.1f}", ratios.get(name, "")]
+                for name, text in said.items()
+            ),
+            [
+                f"one large product, {pace.device}",
+                "",
+                f"{pace.matmul_flops / 1e9:.0f} /s",
+                f"a fleet of one reaches {100 * pace.one_of_matmul:.0f} %",
+            ],
+        ]
+    )
