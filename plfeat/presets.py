@@ -49,7 +49,7 @@ PRESETS: Registry[Settings] = Registry(
         },
         "plfeat": {
             "interaction.kind": "pairwise",
-            "interaction.score": "mean",
+            "interaction.score": "joint",
             "interaction.last_relu": False,
             "loss.joint": 1.0,
         },

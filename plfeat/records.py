@@ -83,6 +83,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Contrast:
+    """A method against another on the videos of one stratum; `p` as in a Step, corrected over all beside it."""
+
+    method: str
+    stratum: str
+    n: int
+    before: float
+    after: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     method: str
     seeds: int

@@ -8,9 +8,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import binomtest, chi2
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 
-from plfeat.errors import DataError
+from plfeat.errors import DataError, UsageError
 from plfeat.metrics.classify import confusion, mean_class_accuracy, mirror_hits, top_k_hits
-from plfeat.metrics.compare import metrics_of, rows_of
+from plfeat.metrics.compare import contrasts, metrics_of, rows_of
 from plfeat.metrics.stats import accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
 from plfeat.records import Run
 
@@ -142,3 +142,38 @@ def test_runs_over_different_videos_never_share_a_table(other: dict[str, object]
     labels = np.arange(6) % 3
     with pytest.raises(DataError, match="different test videos"):
         rows_of([_run("one", 0, labels, labels), _run("two", 0, labels, labels, **other)])
+
+
+def test_contrasts_are_paired_by_video_within_each_stratum_and_corrected_together() -> None:
+    """B is right wherever A is, and on half of the order videos besides; nowhere else does anything change."""
+    draw = np.random.default_rng(0)
+    label = np.repeat(np.arange(4), 40)
+    right = draw.random(160) < 0.5
+    more = right | ((label >= 2) & (draw.random(160) < 0.5))
+
+    def run(method: str, hits: np.ndarray, seed: int) -> Run:
+        scores = np.zeros((160, 4), np.float32)
+        scores[np.arange(160), np.where(hits, label, label ^ 1)] = 1
+        ids = tuple(map(str, range(160)))
+        group, mirror = ("appearance", "appearance", "order", "order"), (None, None, 3, 2)
+        return Run(method, seed, scores, label, ids, tuple("abcd"), group, mirror)
+
+    runs = [run("A", right, 0), run("A", right, 1), run("B", more, 0), run("B", more, 1), run("C", right, 0)]
+    found = {(contrast.method, contrast.stratum): contrast for contrast in contrasts(runs, "A")}
+    assert set(found) == {(m, s) for m in "BC" for s in ("all", "appearance", "order", "mirror pairs")}
+    order = found["B", "order"]
+    assert (order.n, order.before, order.after) == (80, right[80:].mean(), more[80:].mean())
+    assert 0 < order.low < order.after - order.before < order.high
+    raw = paired_p(np.array([more[80:]] * 2, float), np.array([right[80:]] * 2, float))
+    assert order.p == pytest.approx(min(1, holm([raw] * 3 + [1.0] * 5)[0]))
+    assert order.p < 0.05
+    assert found["B", "mirror pairs"].after == order.after  # a miss here is always the twin
+    for quiet in (("B", "appearance"), ("C", "all"), ("C", "order")):
+        assert (found[quiet].low, found[quiet].high, found[quiet].p) == pytest.approx((0, 0, 1), abs=1e-9)
+
+
+def test_a_method_to_set_others_against_must_be_there() -> None:
+    label = np.zeros(3, int)
+    run = Run("prompts", 0, np.ones((3, 2), np.float32), label, ("a", "b", "c"), ("x", "y"))
+    with pytest.raises(UsageError, match="unknown method 'promts'; did you mean 'prompts'"):
+        contrasts([run], "promts")

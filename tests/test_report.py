@@ -17,6 +17,7 @@ from plfeat.flows.train import method_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.records import Run
 from plfeat.report.runs import environment, find_runs, load_run, save_run
+from plfeat_cli.main import main
 
 
 def _run(method: str = "zero-shot", seed: int = 0) -> Run:
@@ -135,3 +136,23 @@ def test_the_same_runs_make_the_same_files(tmp_path: Path) -> None:
     first = [file.read_bytes() for file in report([tmp_path / "runs"], tmp_path / "a", "T").files]
     second = [file.read_bytes() for file in report([tmp_path / "runs"], tmp_path / "b", "T").files]
     assert first == second
+
+
+def test_a_second_table_sets_every_method_against_one(tmp_path: Path, capfd) -> None:
+    for number, run in enumerate([_run("zero-shot"), _run("trained", 1), _run("tuned", 2)]):
+        save_run(run, metrics_of(run), tmp_path / "runs" / str(number))
+    command = ["report", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--against", "zero-shot"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)["against"]["zero-shot"]
+    assert {contrast["method"] for contrast in found} == {"trained", "tuned"}
+    assert main(command) == 0
+    assert "against zero-shot" in capfd.readouterr().out
+    page = (tmp_path / "out" / "against.md").read_text()
+    assert page.startswith("## Against zero-shot\n")
+    assert f"Holm-corrected over all {len(found)} differences" in page
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "out" / "against.csv").read_text())))
+    assert [float(line["p"]) for line in lines] == pytest.approx([contrast["p"] for contrast in found], abs=1e-6)
+    before = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert main([*command[:-1], "none", "--out", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == before

@@ -254,6 +254,24 @@ def test_scores_in_chunks_are_the_scores_as_a_whole(
         torch.testing.assert_close(matcher.score(features, budget), whole, rtol=1e-5, atol=1e-7)
 
 
+def test_joint_features_made_again_in_the_backward_pass_are_the_same(
+    toy_tower: TextTower, toy_cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gradients = []
+    for rows in (16, 3, 1):
+        fleet = _fleet(_config("pairwise", "seeds=[0,1]"), toy_cache, toy_tower)
+        matcher, batch = fleet.learner, next(_batches(fleet))
+        assert isinstance(matcher, Matcher)
+        frames = fleet.train.features_NVTD[batch.video_EB, batch.view_EB].float()
+        budget = rows * matcher._one_pair(frames) * batch.texts_EU.shape[1]
+        monkeypatch.setattr(Matcher._meet_all, "__defaults__", (budget,))
+        matcher.loss(frames, batch).sum().backward()
+        gradients.append({name: p.grad for name, p in trainable(matcher).items()})
+    for other in gradients[1:]:
+        for name, gradient in gradients[0].items():
+            torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-7)
+
+
 def test_the_cosines_of_several_views_are_averaged(toy_tower: TextTower, toy_cache: Cache) -> None:
     fleet = _fleet(_config("lstm over contexts", "seeds=[0]"), toy_cache, toy_tower)
     matcher, features = fleet.learner, torch.from_numpy(toy_cache.read("test").features_NVTD)

@@ -87,6 +87,8 @@ def train(
     with output.progress(quiet) as tick:
         done = train_frozen(settings, chosen, folder, tick, pretrained, resume=resume, device=device, track=track)
     _finish(summarise(done.runs), as_json, quiet, runs=folder)
+    if done.missing[0]:
+        output.say("{} of {} training videos have no features".format(*done.missing), quiet)
     if done.diverged:
         raise PlfeatError(
             f"{len(done.runs)} runs are whole, but training diverged for {diverged(done)}; try lower rates"
@@ -172,14 +174,21 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
     out: Annotated[Path, typer.Option(help="Where the table and the figure go.")] = options.REPORTS / "table",
     title: Annotated[str, typer.Option(help="The table's title.")] = "Results",
+    against: Annotated[
+        str | None, typer.Option(help="A method: a second table sets every other one against it, by stratum.")
+    ] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Rebuild the table and the figure from run records. Never trains."""
     from plfeat.flows.report import report as run
 
-    done = run(runs, options.new_folder(out), title)
-    _finish(done, as_json, quiet, files=done.files)
+    done = run(runs, options.new_folder(out), title, against)
+    more = {"against": {against: done.contrasts_as_dicts()}} if as_json and against else {}
+    _finish(done, as_json, quiet, files=done.files, **more)
+    if against is not None and not as_json:
+        print(f"\nagainst {against}")
+        output.table(done.contrast_cells)
 
 
 def _print_config(tree: dict[str, Any], as_json: bool) -> None:

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from plfeat.config import TrainConfig
-from plfeat.flows.backbones import backbone_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
 from plfeat.model.classical import choose_tip, linear_probe, nearest_mean, tip_logits
@@ -68,7 +67,7 @@ def _zero_shot(config: TrainConfig, cache: Cache, test: FrameSet, pretrained: st
 
 def _text(config: TrainConfig, cache: Cache, frames: FrameSet, pretrained: str | None) -> tuple[torch.Tensor, float]:
     """Unit text features `[C, D]` and CLIP's scale."""
-    material = material_of(cache, backbone_of(cache, pretrained), frames)
+    material = material_of(cache, frames, pretrained)
     return ensemble(build_source(config, Draws((0,)), material)), float(np.exp(material.start_scale))
 
 

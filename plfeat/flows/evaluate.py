@@ -10,7 +10,6 @@ import torch
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig
 from plfeat.errors import CacheError, DataError
-from plfeat.flows.backbones import backbone_of
 from plfeat.flows.splits import read
 from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
 from plfeat.records import FrameSet, Run
@@ -36,7 +35,7 @@ def evaluate(
     check_classes(folder, config, classes, cache)
     frames = read(cache, split)
     on = torch.device(choose_device(device))
-    learner = open_member(folder, material_of(cache, backbone_of(cache, pretrained), frames), on)
+    learner = open_member(folder, material_of(cache, frames, pretrained), on)
     scores_NC = learner.score(resident(frames, config, on).features_NVTD)[0].cpu().numpy()
     own = about["dataset"] == cache.spec["dataset"]["name"]
     method = method_of(config) if own else f"{method_of(config)}, from {about['dataset']}"

@@ -1,6 +1,6 @@
 """Runs in, tables and figures out. Never trains: everything is rebuilt from the records."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,27 @@ import numpy as np
 from plfeat.errors import DataError
 from plfeat.files import write_text
 from plfeat.metrics.classify import confusion, top_k_hits
-from plfeat.metrics.compare import rows_of
-from plfeat.records import Row, Run
+from plfeat.metrics.compare import contrasts, rows_of
+from plfeat.records import Contrast, Row, Run
 from plfeat.report.figures import confusion_figure
 from plfeat.report.runs import find_runs, load_run
-from plfeat.report.table import as_csv, as_dicts, as_markdown, cells, footnotes
+from plfeat.report.table import (
+    as_csv,
+    as_dicts,
+    as_markdown,
+    cells,
+    contrast_cells,
+    contrasts_as_csv,
+    contrasts_as_markdown,
+    footnotes,
+)
 
 
 @dataclass(frozen=True)
 class Report:
     rows: list[Row]
     files: list[Path]
+    contrasts: list[Contrast] = field(default_factory=list)
 
     @property
     def cells(self) -> list[list[str]]:
@@ -30,15 +40,31 @@ class Report:
     def footnotes(self) -> list[str]:
         return footnotes(self.rows)
 
+    @property
+    def contrast_cells(self) -> list[list[str]]:
+        return contrast_cells(self.contrasts)
+
+    def contrasts_as_dicts(self) -> list[dict[str, Any]]:
+        return [asdict(contrast) for contrast in self.contrasts]
+
     def as_dicts(self) -> list[dict[str, Any]]:
         return as_dicts(self.rows)
 
 
-def report(run_roots: list[Path], out: Path, title: str) -> Report:
-    """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix."""
+def report(run_roots: list[Path], out: Path, title: str, against: str | None = None) -> Report:
+    """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix. With
+    `against`, a second table: every other method against that one, stratum by stratum."""
     runs = _distinct({folder: load_run(folder) for folder in find_runs(run_roots)})
     means = {method: _mean_hits(runs, method) for method in dict.fromkeys(run.method for run in runs)}
-    return write_report(sorted(runs, key=lambda run: (means[run.method], run.method, run.seed)), out, title)
+    runs = sorted(runs, key=lambda run: (means[run.method], run.method, run.seed))
+    compared = [] if against is None else contrasts(runs, against)
+    done = write_report(runs, out, title)
+    if against is None:
+        return done
+    files = [out / "against.md", out / "against.csv"]
+    write_text(files[0], contrasts_as_markdown(compared, against))
+    write_text(files[1], contrasts_as_csv(compared))
+    return Report(done.rows, [*done.files, *files], compared)
 
 
 def summarise(runs: list[Run]) -> Report:

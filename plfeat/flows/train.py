@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig, changes
@@ -42,6 +41,7 @@ class Trained:
 
     runs: list[Run]
     diverged: dict[int, int] = field(default_factory=dict)  # seed: the epoch in which its loss was no number
+    missing: tuple[int, int] = (0, 0)  # training videos without features, and all training videos
 
 
 def method_of(config: TrainConfig) -> str:
@@ -55,13 +55,13 @@ def run_name(config: Any, cache: Cache) -> str:
     return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
 
 
-def material_of(cache: Cache, backbone: Backbone, frames: FrameSet, classes: tuple[str, ...] | None = None) -> Material:
-    """What can be built on before anything is trained. `classes` may be another dataset's."""
-    path, own = cache.path / NAME, classes is None or classes == cache.classes
-    texts = read_texts(path) if own and path.is_file() else None
+def material_of(cache: Cache, frames: FrameSet, pretrained: str | None = None) -> Material:
+    """What can be built on before anything is trained. Of the backbone only the text tower stays in memory."""
+    backbone, path = backbone_of(cache, pretrained), cache.path / NAME
+    texts = read_texts(path) if path.is_file() else None
     return Material(
         tower=TextTower(backbone.model, backbone.tokenizer),
-        classes=classes or cache.classes,
+        classes=cache.classes,
         templates=texts.templates if texts else TEMPLATES,
         frames=frames.features_NVTD.shape[2],
         width=frames.features_NVTD.shape[3],
@@ -88,10 +88,9 @@ def train_frozen(
         return Trained(classical(config, cache, out, pretrained))
     started = time.perf_counter()
     on = torch.device(choose_device(device))
-    backbone = backbone_of(cache, pretrained)
     seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
-    material = material_of(cache, backbone, seen.train)
-    trained = Trained([])
+    material = material_of(cache, seen.train, pretrained)
+    trained = Trained([], missing=(seen.train.missing, seen.train.missing + len(seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
         rows = [config.seeds.index(seed) for seed in seeds]

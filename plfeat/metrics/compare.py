@@ -1,15 +1,16 @@
 """Runs in, table rows out; pure. A row is a method over its seeds, compared by video with the row above."""
 
+from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plfeat.errors import DataError
+from plfeat.errors import DataError, unknown
 from plfeat.metrics.classify import mean_class_accuracy, mirror_hits, top_k_hits
 from plfeat.metrics.stats import accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
-from plfeat.records import Row, Run, Step
+from plfeat.records import Contrast, Row, Run, Step
 
 
 def metrics_of(run: Run) -> dict[str, Any]:
@@ -43,6 +44,42 @@ def rows_of(runs: list[Run]) -> list[Row]:
         for step, p in zip(raw, corrected, strict=True)
     ]
     return [_row(*parts) for parts in zip(families, hits, steps, strict=True)]
+
+
+def contrasts(runs: list[Run], baseline: str) -> list[Contrast]:
+    """Every other method against `baseline`: on all videos, on every stratum, and on whether mirror twins are told
+    apart. One family of tests."""
+    families = {
+        method: [run for run in runs if run.method == method] for method in dict.fromkeys(r.method for r in runs)
+    }
+    if baseline not in families:
+        raise unknown("method", baseline, families)
+    base = families.pop(baseline)
+    found = []
+    for method, family in families.items():
+        _check_same_videos(base[0], [*base, *family])
+        before, after = _strata(base), _strata(family)
+        for stratum, hits_SN in after.items():
+            low, high = difference_interval(hits_SN, before[stratum])
+            p = paired_p(hits_SN, before[stratum])
+            means = float(before[stratum].mean()), float(hits_SN.mean())
+            found.append(Contrast(method, stratum, hits_SN.shape[1], *means, low, high, p))
+    corrected = holm([contrast.p for contrast in found])
+    return [replace(contrast, p=p) for contrast, p in zip(found, corrected, strict=True)]
+
+
+def _strata(family: list[Run]) -> dict[str, NDArray[np.float64]]:
+    """Hits `[S, n]` on all videos, on those of each group, and between mirror twins."""
+    first = family[0]
+    hits_SN = np.array([top_k_hits(run.scores_NC, run.label_N, 1) for run in family], dtype=float)
+    strata = {"all": hits_SN}
+    if first.group:
+        group_N = np.array(first.group)[first.label_N]
+        strata |= {name: hits_SN[:, group_N == name] for name in dict.fromkeys(first.group) if (group_N == name).any()}
+    if first.mirror:
+        twins = np.array([mirror_hits(run.scores_NC, run.label_N, run.mirror) for run in family], dtype=float)
+        strata |= {"mirror pairs": twins} if twins.size else {}
+    return strata
 
 
 def _row(family: list[Run], hits_SN: NDArray[np.float64], step: Step | None) -> Row:

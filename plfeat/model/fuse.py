@@ -37,7 +37,7 @@ class Fusion(nn.Module):
         self, frames_EBUTD: torch.Tensor, node_text_EGUD: torch.Tensor | None, text_EGUD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """J `[E, B, U, O]` and the attention over the frames `[E, B, U, T]`."""
-        seen = self._halves(self.node, frames_EBUTD, node_text_EGUD, frames_axis=True).relu()
+        seen = self._halves(self.node, frames_EBUTD, node_text_EGUD, frames_axis=True).relu_()
         asked = self.text(text_EGUD).relu()
         score = (seen @ (self.score.weight[:, 0, None, None] * asked)[..., None])[..., 0]
         beta_EBUT = score.softmax(dim=-1)
@@ -57,4 +57,4 @@ class Fusion(nn.Module):
         if text_EGUD is not None:
             text = text_EGUD @ layer.weight[:, None, :, self.video_width :].mT
             rest = rest + (text[:, :, :, None] if frames_axis else text)
-        return out + rest
+        return out.add_(rest)

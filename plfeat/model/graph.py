@@ -36,6 +36,7 @@ class Graph(nn.Module):
         asked_EBUT = (text_EGUD @ query_y[:, None].mT) @ key_EBTH.mT
         others = ~torch.eye(frames, dtype=torch.bool, device=frames_EBTD.device)
         alpha = masked_softmax(between_EBTT[:, :, None] + asked_EBUT[:, :, :, None], others)
-        seen_EBUTD = (frames_EBTD[:, :, None] + alpha @ frames_EBTD[:, :, None]).relu()
+        # in place: with every class for every video this is the largest tensor of all
+        seen_EBUTD = (alpha @ frames_EBTD[:, :, None]).add_(frames_EBTD[:, :, None]).relu_()
         text_half = text_EGUD if frames == 1 else 2 * text_EGUD
         return seen_EBUTD, text_half.relu(), alpha

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from plfeat.loss.contrast import contrastive_loss
 from plfeat.loss.match import matching_loss
@@ -120,7 +121,7 @@ class Matcher(nn.Module):
             text, sentence = _pick(text_EUD, own_EB)[:, :, None], _pick(read.sentence_EUD, own_EB)[:, :, None]
             own_EBD = self.interaction.meet(frames_EBTD, text, sentence)[0][:, :, 0]
         else:
-            joint_EBUD = self.interaction.meet(frames_EBTD, text_EUD[:, None], read.sentence_EUD[:, None])[0]
+            joint_EBUD = self._meet_all(frames_EBTD, text_EUD, read.sentence_EUD)
             cosine_EBU = (joint_EBUD * sentence_EUD[:, None]).sum(dim=-1)
             total = total + weigh.joint * self._match(cosine_EBU, own_EB, label_EB)
             own_EBD = joint_EBUD.take_along_dim(own_EB[..., None, None], dim=2)[:, :, 0]
@@ -128,6 +129,28 @@ class Matcher(nn.Module):
             return total
         contrast = contrastive_loss(own_EBD, _pick(sentence_EUD, own_EB), label_EB, weigh.temperature, weigh.pairs)
         return total + weigh.contrastive * contrast
+
+    def _meet_all(
+        self, frames_EBTD: torch.Tensor, text_EUD: torch.Tensor, sentence_EUD: torch.Tensor, budget: int = _BYTES
+    ) -> torch.Tensor:
+        """Joint features of every video with every text `[E, B, U, D]`. Where what is in between would take more than
+        `budget` bytes, it is made again in the backward pass, a few videos at a time."""
+        assert self.interaction is not None
+        texts = text_EUD[:, None], sentence_EUD[:, None]
+        rows = budget // (self._one_pair(frames_EBTD) * text_EUD.shape[1])
+        if rows >= frames_EBTD.shape[1]:
+            return self.interaction.meet(frames_EBTD, *texts)[0]
+        parts = [
+            checkpoint(self.interaction.meet, some, *texts, use_reentrant=False)[0]
+            for some in frames_EBTD.split(max(1, rows), dim=1)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def _one_pair(self, frames_EBTD: torch.Tensor) -> int:
+        """About the bytes between a video and a text, and their joint feature."""
+        assert self.interaction is not None
+        members, _, frames, width = frames_EBTD.shape
+        return int(4 * members * frames * (2 * width + 2 * self.interaction.fuse.score.weight.shape[-1]))
 
     def _match(self, cosine_EBU: torch.Tensor, own_EB: torch.Tensor, label_EB: torch.Tensor) -> torch.Tensor:
         weigh, logits = self.coefficients, self.scale * cosine_EBU
@@ -174,8 +197,7 @@ class Matcher(nn.Module):
             return self.video(frames_EBTD) @ sentence_EPD.mT
         assert self.interaction is not None
         assert text_EPD is not None
-        members, _, frames, width = frames_EBTD.shape
-        one_pair = 4 * members * frames * (2 * width + 2 * self.interaction.fuse.score.weight.shape[-1])
+        one_pair = self._one_pair(frames_EBTD)
         texts = max(1, min(text_EPD.shape[1], budget // one_pair))
         rows = max(1, budget // (one_pair * texts))
         joint = torch.cat(

@@ -1,0 +1,131 @@
+"""What a training may see: shots, held-out videos, and features or classes that nobody could learn from."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from plfeat.config import ExtractConfig, build
+from plfeat.errors import CacheError, UsageError
+from plfeat.flows.extract import extract
+from plfeat.flows.splits import read, splits
+from plfeat.presets import train_config
+from plfeat.records import FrameSet, silent
+from plfeat.shards.reader import Cache, open_cache
+from plfeat_cli.main import main
+
+
+def test_held_out_videos_are_never_learned_from(toy_cache: Cache) -> None:
+    seen = splits(train_config(overrides=["data.holdout=0.5", "data.shots=1"]), (0, 1), toy_cache)
+    assert seen.val is not None
+    for member in range(2):
+        learned = {seen.train.id_N[row] for row in seen.chosen_EN[member]}
+        assert len(learned) == 24
+        assert not learned & set(seen.val.id_N)
+
+
+def test_shots_differ_by_seed_and_are_the_seeds_own(toy_cache: Cache) -> None:
+    config = train_config(overrides=["data.shots=1"])
+    both, alone = splits(config, (0, 5), toy_cache), splits(config, (5,), toy_cache)
+    assert both.chosen_EN[1].tolist() == alone.chosen_EN[0].tolist()
+    assert both.chosen_EN[0].tolist() != both.chosen_EN[1].tolist()
+
+
+def _changed(cache: Cache, monkeypatch: pytest.MonkeyPatch, split: str, change) -> None:
+    """The cache, but what one of its splits reads as is changed."""
+    read_as_is = Cache.read
+
+    def changed(self: Cache, wanted: str) -> FrameSet:
+        found = read_as_is(self, wanted)
+        return change(found) if wanted == split else found
+
+    monkeypatch.setattr(Cache, "read", changed)
+
+
+def _keep(frames: FrameSet, rows: np.ndarray) -> FrameSet:
+    ids = tuple(frames.id_N[row] for row in np.flatnonzero(rows))
+    return FrameSet(frames.features_NVTD[rows], frames.label_N[rows], ids, frames.missing)
+
+
+def _with_nan(frames: FrameSet) -> FrameSet:
+    features = frames.features_NVTD.copy()
+    features[7, 0, 3, 5] = np.nan
+    features[9, 0, 0, 0] = np.inf
+    return FrameSet(features, frames.label_N, frames.id_N, frames.missing)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_features_that_are_not_numbers_are_refused_by_name(
+    split: str, toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    name = toy_cache.read(split).id_N[7]
+    _changed(toy_cache, monkeypatch, split, _with_nan)
+    with pytest.raises(CacheError, match="2 videos have features that are not numbers"):
+        read(toy_cache, split)
+    for preset in ("prompts", "linear-probe"):
+        command = [
+            "train",
+            "--frozen",
+            "--preset",
+            preset,
+            "--cache",
+            str(toy_cache.path),
+            "--out",
+            str(tmp_path / "o"),
+        ]
+        assert main(command) == 4
+        out, err = capfd.readouterr()
+        assert (out, len(err.splitlines())) == ("", 1)
+        assert repr(name) in err
+        assert not (tmp_path / "o").exists()
+
+
+def test_a_class_without_a_training_video_is_refused_unless_one_says_so(
+    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    _changed(toy_cache, monkeypatch, "train", lambda frames: _keep(frames, frames.label_N != 3))
+    command = ["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path / "o"), "-q"]
+    assert main(command) == 3
+    assert f"1 of 24 classes have no training video with features, the first is {toy_cache.classes[3]!r}" in (
+        capfd.readouterr().err
+    )
+    assert not (tmp_path / "o").exists()
+    assert main([*command, "--set", "data.allow_empty=true", "--set", "optim.epochs=1"]) == 0
+
+
+@pytest.mark.parametrize("preset", ["prompts", "linear-probe", "vit", "tip-adapter"])
+def test_one_class_only_is_refused(
+    preset: str, toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    _changed(toy_cache, monkeypatch, "train", lambda frames: _keep(frames, frames.label_N == 3))
+    command = ["train", "--frozen", "--preset", preset, "--cache", str(toy_cache.path), "--out", str(tmp_path / "o")]
+    assert main(command) == 3
+    out, err = capfd.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert "one class only; there is nothing to tell apart" in err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_cache_with_missing_videos_is_trained_on_and_says_how_many(toy_folder: Path, tmp_path: Path, capfd) -> None:
+    shutil.copytree(toy_folder, tmp_path / "toy")
+    for split in ("train", "test"):
+        sorted((tmp_path / "toy" / split / "glowing ring").iterdir())[0].write_bytes(b"broken")
+    config = build(ExtractConfig, dataset="toy", model="toy")
+    cache = open_cache(extract(config, tmp_path / "toy", tmp_path / "cache", silent).path)
+    command = ["train", "--frozen", "--cache", str(cache.path), "--out", str(tmp_path / "o")]
+    assert main([*command, "--set", "optim.epochs=1"]) == 0
+    err = capfd.readouterr().err
+    assert "1 more have no features and are left out" in err
+    assert "1 of 48 training videos have no features" in err
+    record = json.loads((tmp_path / "o" / "seed-0" / "record.json").read_text())
+    assert (record["n"], record["missing"], record["trained_on"]) == (71, 1, 47)
+
+
+def test_nothing_is_selected_on_the_split_that_is_reported(toy_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where val is what is reported on (its labels are all that is public), it is no validation split."""
+    monkeypatch.setattr(Cache, "evaluation", "val")
+    assert splits(train_config(), (0,), toy_cache).val is None
+    with pytest.raises(UsageError, match="reports on its split val; keep some training videos back"):
+        splits(train_config(overrides=["select=best"]), (0,), toy_cache)
