@@ -180,6 +180,7 @@ class OptimConfig(Config):
     batch: Count = Field(64, ge=2)
     epochs: Count = 50
     warmup_epochs: int = Field(5, ge=0, strict=True)
+    compute: Literal["float32", "bfloat16"] | None = None  # of a step; bfloat16 on a GPU, float32 on a CPU
 
 
 class TipConfig(Config):

@@ -321,3 +321,38 @@ def test_a_wrong_run_is_one_line_and_nothing_is_written(
     assert said in err
     assert len(err.splitlines()) == 1, err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_seed_that_diverges_is_reported_and_the_others_are_whole(
+    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    from plfeat.train.fleet import Fleet
+
+    one_epoch = Fleet.one_epoch
+
+    def poisoned(self: Fleet, val: object) -> None:
+        if self.state.epoch == 1:
+            self.learner.source.prompts.contexts.data[1, 0, 0, 0] = torch.nan  # type: ignore[attr-defined]
+        one_epoch(self, val)  # type: ignore[arg-type]
+
+    command = ["train", "--frozen", "--cache", str(toy_cache.path), "-q", *sets("optim.epochs=3")]
+    assert main([*command, "--out", str(tmp_path / "well")]) == 0
+    monkeypatch.setattr(Fleet, "one_epoch", poisoned)
+    assert main([*command, "--out", str(tmp_path / "ill"), "--json"]) == 1
+    out, err = capfd.readouterr()
+    assert err.splitlines()[-1].startswith("plfeat: 1 runs are whole, but training diverged for seed 1 in epoch 2")
+    assert json.loads(out[out.index("{") :])["rows"][0]["seeds"] == 1
+    assert not (tmp_path / "ill" / "seed-1").exists()
+    one, two = (load_run(tmp_path / folder / "seed-0").scores_NC for folder in ("well", "ill"))
+    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+    losses = [json.loads(line)["loss"]["1"] for line in (tmp_path / "ill" / "log.jsonl").read_text().splitlines()]
+    assert losses[1:] == [None, None]
+
+
+def test_if_every_seed_diverges_there_is_no_result(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    command = ["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path), "-q"]
+    assert main([*command, *sets("optim.rate=1000", "optim.epochs=20")]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "training diverged (seed 0 in epoch" in err
+    assert not list(tmp_path.rglob("record.json"))

@@ -350,6 +350,22 @@ def test_a_member_that_diverges_stops_alone(toy_tower: TextTower, toy_cache: Cac
     assert max(_differences(fleet, alone, 2).values()) <= 1e-4
 
 
+@pytest.mark.parametrize(
+    "kind", ["shared contexts", "pairwise", "released", "lstm over contexts", "actionclip", "linear"]
+)
+def test_in_bfloat16_it_learns_the_same_to_the_precision_of_bfloat16(
+    kind: str, toy_tower: TextTower, toy_cache: Cache
+) -> None:
+    losses = []
+    for compute in ("float32", "bfloat16"):
+        fleet = _fleet(_config(kind, f"optim.compute={compute}", "seeds=[0,1]"), toy_cache, toy_tower)
+        fleet.run(None, silent)
+        assert all(p.dtype == torch.float32 for p in trainable(fleet.learner).values())
+        losses.append(np.array([epoch.loss_E for epoch in fleet.state.curve]))
+    assert not np.array_equal(losses[0], losses[1])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
+
+
 def test_training_twice_gives_the_same_numbers(toy_tower: TextTower, toy_cache: Cache) -> None:
     results = []
     for _ in range(2):

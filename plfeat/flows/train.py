@@ -5,6 +5,7 @@ import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from plfeat.shards.reader import Cache
 from plfeat.shards.text import NAME, read_texts
 from plfeat.train.build import Material, build_learner, build_tip, known_texts, resident
 from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
-from plfeat.train.fleet import Epoch, Fleet, Learner, trainable
+from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, trainable
 from plfeat.train.journal import Journal
 
 STATE = "unfinished.safetensors"
@@ -86,44 +87,90 @@ def train_frozen(
         from plfeat.flows.classical import classical
 
         return Trained(classical(config, cache, out, pretrained))
-    started = time.perf_counter()
-    on = torch.device(choose_device(device))
-    seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
-    material = material_of(cache, seen.train, pretrained)
-    trained = Trained([], missing=(seen.train.missing, seen.train.missing + len(seen.train.label_N)))
+    given = _gather(config, cache, out, device, pretrained)
+    trained = Trained([], missing=(given.seen.train.missing, given.seen.train.missing + len(given.seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
-        rows = [config.seeds.index(seed) for seed in seeds]
-        members = [config.model_copy(update={"seeds": (seed,)}) for seed in seeds]
-        state = out / (STATE if len(groups) == 1 else f"seed-{seeds[0]}-{STATE}")
-        run = sha256_of_json([[member.model_dump(mode="json") for member in members], cache.fingerprint])
-        fleet = _fleet(members, material, seen, rows, config, on)
+        place = out if len(groups) == 1 else out / f"seed-{seeds[0]}"
+        fleet, state, run = given.fleet(seeds), place / STATE, given.name(seeds)
         if resume and state.is_file():
             load_state(fleet, run, state)
-        with Journal(out, seeds, fleet.state.curve, track) as journal:
-            val = resident(seen.val, config, on) if seen.val else None
-            fleet.run(val, tick, _after_each(journal, run, state))
-        last = fleet.choose()
-        scores_ENC = fleet.learner.score(resident(test, config, on).features_NVTD).cpu().numpy()
-        for member, (seed, own) in enumerate(zip(seeds, members, strict=True)):
-            if member in fleet.state.stopped or not np.isfinite(scores_ENC[member]).all():
-                trained.diverged[seed] = fleet.state.stopped.get(member, fleet.state.epoch)
-                continue
-            about = {
-                **about_run(cache, test),
-                "config": own.model_dump(mode="json"),
-                "protocol": protocol(fleet, member, seen),
-                "trained_on": len(fleet.chosen_EN[member]),
-                "seconds": time.perf_counter() - started,
-                "members": len(config.seeds),
-            }
-            folder = out / f"seed-{seed}"
-            _keep(fleet, last, member, own, cache, material, folder)
-            trained.runs.append(keep_run(run_of(method_of(own), seed, scores_ENC[member], cache, test, about), folder))
+        with Journal(place, seeds, fleet.state.curve, track) as journal:
+            fleet.run(given.val, tick, _after_each(journal, run, state))
+        _test(given, fleet, trained)
         state.unlink(missing_ok=True)
     if not trained.runs:
         raise PlfeatError(f"training diverged ({diverged(trained)}); try lower rates")
     return trained
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Everything that is there before the first step."""
+
+    config: TrainConfig
+    cache: Cache
+    out: Path
+    device: torch.device
+    seen: Splits
+    test: FrameSet
+    material: Material
+    started: float
+
+    def samples(self, frames: FrameSet) -> Samples:
+        return resident(frames, self.config, self.device)
+
+    @cached_property
+    def val(self) -> Samples | None:
+        return self.samples(self.seen.val) if self.seen.val else None
+
+    def members(self, seeds: tuple[int, ...]) -> list[TrainConfig]:
+        return [self.config.model_copy(update={"seeds": (seed,)}) for seed in seeds]
+
+    def name(self, seeds: tuple[int, ...]) -> str:
+        """A hash of all that decides what a fleet becomes."""
+        settings = [member.model_dump(mode="json") for member in self.members(seeds)]
+        return sha256_of_json([settings, self.cache.fingerprint])
+
+    def fleet(self, seeds: tuple[int, ...]) -> Fleet:
+        members, train = self.members(seeds), self.samples(self.seen.train)
+        chosen_EN = self.seen.chosen_EN[[self.config.seeds.index(seed) for seed in seeds]]
+        learner: Learner = (
+            build_tip(members, self.material, train, chosen_EN)
+            if self.config.method == "tip-adapter-f"
+            else build_learner(members, self.material, self.device)
+        )
+        return Fleet(learner, members, train, chosen_EN)
+
+
+def _gather(config: TrainConfig, cache: Cache, out: Path, device: str | None, pretrained: str | None) -> _Given:
+    started = time.perf_counter()
+    seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
+    material = material_of(cache, seen.train, pretrained)
+    return _Given(config, cache, out, torch.device(choose_device(device)), seen, test, material, started)
+
+
+def _test(given: _Given, fleet: Fleet, trained: Trained) -> None:
+    """Every member that stayed finite, at its chosen epoch: model and record to disk, its run into `trained`."""
+    last = fleet.choose()
+    scores_ENC = fleet.learner.score(given.samples(given.test).features_NVTD).cpu().numpy()
+    for member, own in enumerate(fleet.members):
+        seed = own.seeds[0]
+        if member in fleet.state.stopped or not np.isfinite(scores_ENC[member]).all():
+            trained.diverged[seed] = fleet.state.stopped.get(member, fleet.state.epoch)
+            continue
+        about = {
+            **about_run(given.cache, given.test),
+            "config": own.model_dump(mode="json"),
+            "protocol": protocol(fleet, member, given.seen),
+            "trained_on": len(fleet.chosen_EN[member]),
+            "seconds": time.perf_counter() - given.started,
+            "members": len(fleet.members),
+        }
+        folder = given.out / f"seed-{seed}"
+        _keep(given, fleet, last, member, folder)
+        run = run_of(method_of(own), seed, scores_ENC[member], given.cache, given.test, about)
+        trained.runs.append(keep_run(run, folder))
 
 
 def diverged(trained: Trained) -> str:
@@ -173,23 +220,6 @@ def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
     }
 
 
-def _fleet(
-    members: list[TrainConfig],
-    material: Material,
-    seen: Splits,
-    rows: list[int],
-    config: TrainConfig,
-    device: torch.device,
-) -> Fleet:
-    chosen_EN, train = seen.chosen_EN[rows], resident(seen.train, config, device)
-    learner: Learner = (
-        build_tip(members, material, train, chosen_EN)
-        if config.method == "tip-adapter-f"
-        else build_learner(members, material, device)
-    )
-    return Fleet(learner, members, train, chosen_EN)
-
-
 def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], None]:
     """Writes the epoch down, and now and then everything that is needed to go on from here."""
     saved = time.monotonic()
@@ -204,15 +234,8 @@ def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], No
     return after
 
 
-def _keep(
-    fleet: Fleet,
-    last: dict[str, torch.Tensor],
-    member: int,
-    config: TrainConfig,
-    cache: Cache,
-    material: Material,
-    folder: Path,
-) -> None:
+def _keep(given: _Given, fleet: Fleet, last: dict[str, torch.Tensor], member: int, folder: Path) -> None:
+    cache, material, config = given.cache, given.material, fleet.members[member]
     about = {
         "dataset": cache.spec["dataset"]["name"],
         "fingerprint": cache.fingerprint,

@@ -109,6 +109,7 @@ class Fleet:
                 f"{chosen_EN.shape[1]} training video has features; at least 2 are needed to match against each other"
             )
         device = train.features_NVTD.device
+        self.halved = (self.optim.compute or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
         groups = parameter_groups(learner, [member.optim for member in members], device)
         self.adamw = AdamW(groups, self.optim.beta1, self.optim.beta2)
         self.state = State()
@@ -137,7 +138,8 @@ class Fleet:
             features.device,
         ):
             factor = rate_factor(step, steps, warmup)
-            loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
+            with torch.autocast(features.device.type, torch.bfloat16, enabled=self.halved):
+                loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
             self.adamw.zero_grad()
             loss_E.sum().backward()
             self.adamw.step(factor)
