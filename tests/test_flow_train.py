@@ -356,3 +356,19 @@ def test_if_every_seed_diverges_there_is_no_result(toy_cache: Cache, tmp_path: P
     assert out == ""
     assert "training diverged (seed 0 in epoch" in err
     assert not list(tmp_path.rglob("record.json"))
+
+
+def test_ten_samples_of_a_video_are_averaged_or_one_is_looked_at(toy_folder: Path, tmp_path: Path, capfd) -> None:
+    """The paper tests on ten random samples; a cache that has them can be tested on fewer."""
+    config = build(ExtractConfig, dataset="toy", model="toy", settings={"sample.test_views": 3, "sample.views": 2})
+    cache = open_cache(extract(config, toy_folder, tmp_path / "cache", silent).path)
+    run = train_frozen(train_config("plfeat", overrides=QUICK), cache, tmp_path / "run", silent).runs[0]
+    for views in (1, 3):
+        command = ["eval", str(tmp_path / "run" / "seed-0"), "--cache", str(cache.path), "--views", str(views)]
+        assert main([*command, "--out", str(tmp_path / str(views)), "-q"]) == 0
+    one, three = (load_run(next((tmp_path / v).rglob("record.json")).parent) for v in ("1", "3"))
+    np.testing.assert_allclose(three.scores_NC, run.scores_NC, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(one.scores_NC, three.scores_NC, atol=1e-3)
+    assert one.method.endswith(", views=1")
+    assert main([*command[:-1], "4"]) == 2
+    assert "has 3 of a video in split 'test'" in capfd.readouterr().err

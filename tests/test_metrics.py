@@ -9,7 +9,7 @@ from scipy.stats import binomtest, chi2
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 
 from plfeat.errors import DataError, UsageError
-from plfeat.metrics.classify import confusion, mean_class_accuracy, mirror_hits, top_k_hits
+from plfeat.metrics.classify import class_accuracies, confusion, mean_class_accuracy, mirror_hits, top_k_hits
 from plfeat.metrics.compare import contrasts, metrics_of, rows_of
 from plfeat.metrics.stats import accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
 from plfeat.records import Run
@@ -35,6 +35,11 @@ def test_equal_scores_are_no_skill() -> None:
 def test_a_nan_is_never_a_hit() -> None:
     scores = np.array([[np.nan, 0.1], [0.9, np.nan], [np.nan, np.nan], [0.9, 0.1]], np.float32)
     assert top_k_hits(scores, np.zeros(4, int), 1).tolist() == [False, False, False, True]
+
+
+def test_a_class_without_videos_has_no_accuracy() -> None:
+    found = class_accuracies(np.array([True, False, True]), np.array([0, 0, 2]), ("a", "b", "c"))
+    assert found == {"a": 0.5, "c": 1.0}
 
 
 def test_metrics_agree_with_scikit_learn() -> None:

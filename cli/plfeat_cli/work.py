@@ -100,6 +100,7 @@ def evaluate(
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="Score with CLIP's own text features.")] = False,
     template: Annotated[str | None, typer.Option(help="The sentence around a class name, with {} for it.")] = None,
     split: Annotated[str | None, typer.Option(help="Of the cache. Default: test, or val where there is none.")] = None,
+    views: Annotated[int | None, typer.Option(help="Only so many of the cached views. Default: all.", min=1)] = None,
     cache: CacheAt = options.CACHE,
     out: Annotated[
         Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")
@@ -114,8 +115,8 @@ def evaluate(
         raise UsageError("eval: give folders of trained runs, or say --zero-shot")
     if template is not None and not zero_shot:
         raise UsageError("eval: --template is for --zero-shot; a trained run has its own texts")
-    if split is not None and zero_shot:
-        raise UsageError("eval: --split is for trained runs")
+    if zero_shot and (split is not None or views is not None):
+        raise UsageError("eval: --split and --views are for trained runs")
     from plfeat.flows.caches import choose_cache
     from plfeat.flows.evaluate import evaluate_all
     from plfeat.flows.report import summarise
@@ -131,8 +132,8 @@ def evaluate(
         done = train_frozen(settings, chosen, folder, silent, pretrained).runs
     else:
         found = [str(run) for run in runs or []]
-        folder = options.new_folder(out, options.RUNS / run_name([found, split], chosen))
-        done = evaluate_all(runs or [], chosen, folder, split, pretrained, device)
+        folder = options.new_folder(out, options.RUNS / run_name([found, split, views], chosen))
+        done = evaluate_all(runs or [], chosen, folder, split, pretrained, device, views)
     _finish(summarise(done), as_json, quiet, runs=folder)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig
-from plfeat.errors import CacheError, DataError
+from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.splits import read
 from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
 from plfeat.records import FrameSet, Run
@@ -27,8 +27,10 @@ def evaluate(
     split: str | None = None,
     pretrained: str | None = None,
     device: str | None = None,
+    views: int | None = None,
 ) -> Run:
-    """Tests a trained run again, on any split, or on another dataset's cache, whose classes it has never seen."""
+    """Tests a trained run again, on any split, or on another dataset's cache, whose classes it has never seen. Of the
+    cached views only the first so many are looked at."""
     started, split = time.perf_counter(), split or cache.evaluation
     config, classes, about = read_member(folder)
     check_backbone(folder, about, cache)
@@ -36,12 +38,20 @@ def evaluate(
     frames = read(cache, split)
     on = torch.device(choose_device(device))
     learner = open_member(folder, material_of(cache, frames, pretrained), on)
-    scores_NC = learner.score(resident(frames, config, on).features_NVTD)[0].cpu().numpy()
+    cached = frames.features_NVTD.shape[1]
+    if views is not None and views > cached:
+        raise UsageError(f"eval --views {views}: cache {cache.path} has {cached} of a video in split {split!r}")
+    scores_NC = learner.score(resident(frames, config, on).features_NVTD[:, :views])[0].cpu().numpy()
     own = about["dataset"] == cache.spec["dataset"]["name"]
-    method = method_of(config) if own else f"{method_of(config)}, from {about['dataset']}"
+    method = (
+        method_of(config)
+        + ("" if own else f", from {about['dataset']}")
+        + ("" if views is None else f", views={views}")
+    )
     record = {
         **about_run(cache, frames),
         "split": split,
+        "views": views or cached,
         "config": config.model_dump(mode="json"),
         "run": folder.name,
         "trained_on": about["fingerprint"],
@@ -58,6 +68,7 @@ def evaluate_all(
     split: str | None = None,
     pretrained: str | None = None,
     device: str | None = None,
+    views: int | None = None,
 ) -> list[Run]:
     """Every run at or below the folders, each into a folder of its own under `out`."""
     found = [folder for folder in find_runs(folders) if (folder / MODEL).is_file()]
@@ -65,7 +76,7 @@ def evaluate_all(
         raise DataError(f"eval: no trained model under {', '.join(map(str, folders))}; `plfeat train` makes some")
     names = [f"{folder.parent.name}-{folder.name}" for folder in found]
     return [
-        evaluate(folder, cache, out / name, split, pretrained, device)
+        evaluate(folder, cache, out / name, split, pretrained, device, views)
         for folder, name in zip(found, names, strict=True)
     ]
 

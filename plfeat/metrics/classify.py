@@ -21,6 +21,11 @@ def mean_class_accuracy(hits_N: Hits, label_N: NDArray[np.int64]) -> float:
     return float(np.mean([hits_N[label_N == label].mean() for label in np.unique(label_N)]))
 
 
+def class_accuracies(hits_N: Hits, label_N: NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, float]:
+    """Of every class that has videos."""
+    return {classes[label]: float(hits_N[label_N == label].mean()) for label in np.unique(label_N)}
+
+
 def mirror_hits(scores_NC: NDArray[np.float32], label_N: NDArray[np.int64], mirror: tuple[int | None, ...]) -> Hits:
     """For the videos whose class has a mirror: is their own class scored above it? Chance is one half."""
     other_N = np.array([-1 if mirror[label] is None else mirror[label] for label in label_N])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import DataError, unknown
-from plfeat.metrics.classify import mean_class_accuracy, mirror_hits, top_k_hits
+from plfeat.metrics.classify import class_accuracies, mean_class_accuracy, mirror_hits, top_k_hits
 from plfeat.metrics.stats import accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
 from plfeat.records import Contrast, Row, Run, Step
 
@@ -20,6 +20,7 @@ def metrics_of(run: Run) -> dict[str, Any]:
         "top1": float(hits.mean()),
         "top5": float(top_k_hits(run.scores_NC, run.label_N, 5).mean()),
         "mean_class": mean_class_accuracy(hits, run.label_N),
+        "classes": class_accuracies(hits, run.label_N, run.classes),
     }
     if run.group:
         figures["groups"] = _by_group(hits[None], run)
