@@ -24,10 +24,10 @@ from plfeat.flows.make import make_here
 from plfeat.flows.progress import Progress
 from plfeat.flows.work import Kit, Means, Work, prepare
 from plfeat.records import Tick, silent
-from plfeat.shards.folder import claim, finish
+from plfeat.shards.folder import Books, claim
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.shards.schema import FORMAT, OK, Shard, expected_shards
-from plfeat.shards.writer import write_shard
+from plfeat.shards.writer import shard_bytes
 from plfeat.toy.videos import frames_of, write_video
 from plfeat.video.sampling import segment_centres
 
@@ -151,9 +151,10 @@ def own_clips(count: int, tick: Tick) -> Iterator[Path]:
 
 
 def _decoded(work: Work, means: Means) -> list[np.ndarray]:
+    maker = work.kit.maker()
     with work.kit.crew(means) as crew:
-        jobs = (work.kit.maker().job(video) for video in work.dataset.videos)
-        return [np.array(clip.frames_UHWC[clip.answer.picks[0]]) for clip in crew.run(jobs)]
+        clips = crew.run(maker.job(video) for video in work.dataset.videos)
+        return [np.array(clip.frames_UHWC[clip.answer.picks[0]]) for clip in clips]
 
 
 def _decode(work: Work, means: Means) -> None:
@@ -202,6 +203,7 @@ def _made_up_cache(folder: Path) -> Cache:
     spec = {"format": FORMAT, "model": about, "sampler": {"kind": "segments"}, "shard": 2048}
     spec["dataset"] = dataset | {"splits": {"train": videos}}
     claim(folder, spec)
+    books = Books(folder, spec)
     rng = np.random.default_rng(0)
     for number, (name, (_, count)) in enumerate(expected_shards(spec).items()):
         rows = count * frames
@@ -216,8 +218,8 @@ def _made_up_cache(folder: Path) -> Cache:
             decoder_N=("",) * count,
             error_N=("",) * count,
         )
-        write_shard(folder / "shards" / name, shard)
-    finish(folder, spec, {}, {"name": None}, {})
+        books.write(name, shard_bytes(shard))
+    books.finish({"name": None})
     return open_cache(folder)
 
 

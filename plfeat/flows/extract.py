@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plfeat.config import ExtractConfig
-from plfeat.files import write_bytes, write_json
+from plfeat.files import write_json
 from plfeat.flows.make import make_here, make_on_ray
 from plfeat.flows.probe import measured
 from plfeat.flows.progress import Pace, Progress
 from plfeat.flows.texts import keep_texts
 from plfeat.flows.work import Means, Portion, prepare
 from plfeat.records import Tick
-from plfeat.shards.folder import Tally, claim, finish, kept, known_hashes
-from plfeat.shards.schema import FAILED
+from plfeat.shards.folder import Books, Tally, claim
+from plfeat.shards.schema import FAILED, Shard
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,15 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, mea
     text = keep_texts(folder, work.kit, work.dataset.classes, means.templates)
     number, count = means.part
     mine = work.portions[number - 1 :: count]
-    hashes = known_hashes(folder)
-    todo = [p for p in mine if not _usable(folder / "shards" / p.name, p, hashes.get(p.name), means.retry)]
+    books = Books(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos})
+    todo = [portion for portion in mine if not _usable(books.check(portion.name), portion, means.retry)]
     progress, pace = Progress(tick, sum(len(p.videos) for p in mine)), Pace(means.workers)
     progress.shard(progress.total - sum(len(p.videos) for p in todo), pace)
     make = {"local": make_here, "ray": make_on_ray}[means.engine]
     for made in make(work, todo, means, progress) if todo else ():
-        write_bytes(folder / "shards" / made.name, made.image)
-        hashes.pop(made.name, None)
+        books.write(made.name, made.image)
         pace = made.pace
-    tally = finish(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos}, text, hashes)
+    tally = books.finish(text)
     return Extraction(
         path=folder,
         tally=tally,
@@ -70,9 +69,8 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, mea
     )
 
 
-def _usable(path: Path, portion: Portion, known_hash: str | None, retry: bool) -> bool:
-    """The shard is there, whole, and holds just these videos. (With `retry`: and none of them failed.)"""
-    shard = kept(path, known_hash)
+def _usable(shard: Shard | None, portion: Portion, retry: bool) -> bool:
+    """It is there and holds just these videos. (With `retry`: and none of them failed.)"""
     if shard is None or (retry and (shard.status_N == FAILED).any()):
         return False
     return shard.id_N == tuple(v.id for v in portion.videos) and shard.label_N.tolist() == [

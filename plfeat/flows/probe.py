@@ -12,7 +12,6 @@ import numpy as np
 from plfeat.backbone.vision import Batches, deviation
 from plfeat.errors import DataError
 from plfeat.flows.work import Means, Work
-from plfeat.records import VideoRef
 from plfeat.video.crew import Crew, Decoded
 
 _FEW, _MORE = 8, 24  # videos looked at for the spec, and for an estimate
@@ -64,9 +63,8 @@ def estimate(work: Work, means: Means) -> Estimate:
         raise DataError(f"{work.dataset.name}: none of the {unreadable} videos looked at can be decoded")
     per_frame, widths = _encoding(work)
     encode_frames = 1 / (per_frame + fitting / rows)
-    present = [video for video in work.dataset.videos if video.id not in work.absent]
-    total = round(sum(map(work.kit.maker().views_of, present)) * float(np.mean(frames)))
-    decoding, encoding = len(present) / decode_videos, total / encode_frames
+    total = round(sum(map(work.kit.maker().views_of, work.present)) * float(np.mean(frames)))
+    decoding, encoding = len(work.present) / decode_videos, total / encode_frames
     shared = work.kit.encoder.device.type == "cpu"
     return Estimate(
         videos=len(work.dataset.videos),
@@ -84,9 +82,8 @@ def estimate(work: Work, means: Means) -> Estimate:
 
 def _look(work: Work, crew: Crew, count: int) -> Iterator[Decoded]:
     """Up to `count` of the videos that are there, evenly spread over the list."""
-    present: list[VideoRef] = [video for video in work.dataset.videos if video.id not in work.absent]
+    present, maker = work.present, work.kit.maker()
     count = min(count, len(present))
-    maker = work.kit.maker()
     return crew.run(maker.job(present[(2 * i + 1) * len(present) // (2 * count)]) for i in range(count))
 
 

@@ -106,7 +106,11 @@ class Work:
     def absent(self) -> frozenset[str]:
         return frozenset(video for video, size in self.sizes.items() if size is None)
 
-    @property
+    @cached_property
+    def present(self) -> list[VideoRef]:
+        return [video for video in self.dataset.videos if video.id not in self.absent]
+
+    @cached_property
     def portions(self) -> list[Portion]:
         found = []
         for split, members in groupby(self.dataset.videos, key=lambda video: video.split):

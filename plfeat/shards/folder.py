@@ -3,17 +3,18 @@
 Everything but the spec is rebuilt from the shards alone, so a kill can lose no line of it.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from plfeat.errors import CacheError, first_line
-from plfeat.files import sha256_of, write_json, write_text
-from plfeat.shards.reader import open_cache, read_shard
+from plfeat.files import publish, sha256_of, write_json, write_text
+from plfeat.shards.reader import State, open_cache, read_shard, state_of
 from plfeat.shards.schema import DOUBTFUL, FAILED, Shard, differences, expected_shards, fingerprint
 
 MISSING = "the file does not exist"
@@ -75,7 +76,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 48 else text[:45] + "…"
 
 
-def known_hashes(folder: Path) -> dict[str, str]:
+def _known_hashes(folder: Path) -> dict[str, str]:
     """What an earlier, finished run said about its shards; nothing if there was none or its manifest is damaged."""
     try:
         return {entry["name"]: entry["sha256"] for entry in open_cache(folder).manifest["shards"]}
@@ -83,54 +84,109 @@ def known_hashes(folder: Path) -> dict[str, str]:
         return {}
 
 
-def kept(path: Path, known_hash: str | None) -> Shard | None:
-    """The shard that is already there, if it is whole."""
-    if path.is_dir():
-        raise CacheError(f"{path}: a folder lies where a shard should be; move it away")
-    if path.is_symlink() or not path.is_file() or (known_hash and sha256_of(path) != known_hash):
-        return None
+def whole(path: Path) -> Shard | None:
     try:
         return read_shard(path, verify=True)
     except CacheError:
         return None
 
 
-def finish(
-    folder: Path, spec: dict[str, Any], paths: Mapping[str, str], text: dict[str, Any], known: Mapping[str, str]
-) -> Tally:
-    """Writes the ledger, and the manifest once every shard is there. `paths` says where a video lay, where known; a
-    shard that does not have its `known` hash, or is not whole, is as good as not there."""
-    expected = expected_shards(spec)
-    entries: list[dict[str, Any]] = []
-    ledger: list[dict[str, Any]] = []
-    for name, (split, _) in expected.items():
-        path = folder / "shards" / name
-        shard = kept(path, known.get(name))
+@dataclass(frozen=True)
+class _Page:
+    """What is written down of a whole shard. It holds as long as its file stays in this state."""
+
+    state: State
+    sha256: str
+    counts: dict[str, int]
+    lines: list[dict[str, Any]]
+
+
+@dataclass
+class Books:
+    """A folder's ledger and manifest, as they come about. A shard that was checked or written here is not looked at
+    again unless its file has changed since; any other one is. `paths` says where a video lay, where known."""
+
+    folder: Path
+    spec: dict[str, Any]
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._known = _known_hashes(self.folder)
+        self._pages: dict[str, _Page] = {}
+
+    def place(self, name: str) -> Path:
+        return self.folder / "shards" / name
+
+    def check(self, name: str) -> Shard | None:
+        """The shard that is there, if it is whole and has the hash that an earlier, finished run gave it."""
+        path = self.place(name)
+        if path.is_dir():
+            raise CacheError(f"{path}: a folder lies where a shard should be; move it away")
+        if path.is_symlink() or not path.is_file():
+            return None
+        state, found = state_of(path), sha256_of(path)  # in this order: what changes meanwhile is looked at again
+        shard = whole(path) if found == self._known.get(name, found) else None
         if shard is not None:
-            ledger += _lines(shard, paths)
-            entries.append({"name": name, "split": split, "sha256": sha256_of(path), **_counts(shard)})
-    tally = Tally(
-        shards=len(entries),
-        expected=len(expected),
-        videos=sum(entry["videos"] for entry in entries),
-        failed=sum(entry["failed"] for entry in entries),
-        missing=sum(line["stage"] == "find" for line in ledger),
-        doubtful=sum(entry["doubtful"] for entry in entries),
-        reasons=dict(Counter(_kind(line) for line in ledger).most_common()),
-    )
-    write_text(folder / "ledger.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ledger))
-    if tally.complete:
-        manifest = {
-            "fingerprint": fingerprint(spec),
-            "shards": entries,
-            "videos": tally.videos,
-            "failed": tally.failed,
-            "doubtful": tally.doubtful,
-            "list_sha256": spec["dataset"]["list_sha256"],
-            "text": text,
-        }
-        write_json(folder / "manifest.json", manifest)
-    return tally
+            self._enter(name, state, found, shard)
+        return shard
+
+    def write(self, name: str, image: bytes) -> None:
+        """A shard that was just made, whatever lay in its place."""
+        with publish(self.place(name)) as part:
+            part.write_bytes(image)
+            state, shard = state_of(part), read_shard(part)
+        self._known.pop(name, None)
+        self._enter(name, state, hashlib.sha256(image).hexdigest(), shard)
+
+    def hash_of(self, name: str) -> str | None:
+        """Of a shard that is whole."""
+        page = self._page(name)
+        return page.sha256 if page else None
+
+    def finish(self, text: dict[str, Any]) -> Tally:
+        """Writes the ledger, and the manifest once every shard is there. One that is not whole, or not what it was
+        known to be, is as good as not there."""
+        expected = expected_shards(self.spec)
+        pages = {name: page for name in expected if (page := self._page(name)) is not None}
+        ledger = [line for page in pages.values() for line in page.lines]
+        entries: list[dict[str, Any]] = [
+            {"name": name, "split": expected[name][0], "sha256": page.sha256, **page.counts}
+            for name, page in pages.items()
+        ]
+        tally = Tally(
+            shards=len(entries),
+            expected=len(expected),
+            videos=sum(entry["videos"] for entry in entries),
+            failed=sum(entry["failed"] for entry in entries),
+            missing=sum(line["stage"] == "find" for line in ledger),
+            doubtful=sum(entry["doubtful"] for entry in entries),
+            reasons=dict(Counter(_kind(line) for line in ledger).most_common()),
+        )
+        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ledger)
+        write_text(self.folder / "ledger.jsonl", lines)
+        if tally.complete:
+            manifest = {
+                "fingerprint": fingerprint(self.spec),
+                "shards": entries,
+                "videos": tally.videos,
+                "failed": tally.failed,
+                "doubtful": tally.doubtful,
+                "list_sha256": self.spec["dataset"]["list_sha256"],
+                "text": text,
+            }
+            write_json(self.folder / "manifest.json", manifest)
+        return tally
+
+    def _enter(self, name: str, state: State, sha256: str, shard: Shard) -> None:
+        self._pages[name] = _Page(state, sha256, _counts(shard), _lines(shard, self.paths))
+
+    def _page(self, name: str) -> _Page | None:
+        page = self._pages.pop(name, None)
+        if page is not None and page.state == state_of(self.place(name)):
+            self._pages[name] = page
+        else:
+            self.check(name)
+        return self._pages.get(name)
 
 
 def ledger_paths(folder: Path) -> dict[str, str]:

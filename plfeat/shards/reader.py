@@ -16,6 +16,8 @@ from plfeat.records import FrameSet
 from plfeat.shards.hdf5 import decoded, read_arrays, unpack
 from plfeat.shards.schema import FAILED, FORMAT, LAYOUT, MORE, Shard, fingerprint, shard_name
 
+State = tuple[int, int, int] | None
+
 _sound: dict[tuple[object, ...], Shard] = {}
 """Shards whose hash was right when they were last looked at, by all that changes when their file does. Still mapped."""
 
@@ -63,8 +65,7 @@ class Cache:
         path = self.path / "shards" / entry["name"]
         if not path.is_file() or path.is_symlink():
             raise CacheError(f"{path}: no such file; run the same `plfeat extract` again")
-        about = path.stat()
-        state = (str(path), entry["sha256"], about.st_size, about.st_mtime_ns, about.st_ino)
+        state = (str(path), entry["sha256"], state_of(path))
         if state not in _sound:
             found = sha256_of(path)
             if found != entry["sha256"]:
@@ -140,6 +141,15 @@ def _check_bookkeeping(spec: dict[str, Any], manifest: dict[str, Any]) -> None:
         number = str(entry["name"]).removeprefix(f"{entry['split']}-").removesuffix(".h5")
         if not number.isdecimal() or entry["name"] != shard_name(entry["split"], int(number)):
             raise ValueError(f"{entry['name']!r} is not the name of a shard of split {entry['split']!r}")
+
+
+def state_of(path: Path) -> State:
+    """All that changes when a file does; None if there is none."""
+    try:
+        about = path.lstat()
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 def find_caches(root: Path) -> Iterator[Path]:

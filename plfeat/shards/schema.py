@@ -7,6 +7,7 @@ Q patches of a frame.
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,13 +54,13 @@ class Shard:
         """CRC-32 of the bytes of each video's features, of what is kept besides, of its frames and views, its label."""
         by_row = (self.features_RD, *self.more.values(), self.frame_index_R, self.view_R)
         arrays = [np.ascontiguousarray(rows) for rows in by_row]
-        checksums = np.zeros(len(self.video_ptr) - 1, np.uint32)
-        for number, (start, end) in enumerate(zip(self.video_ptr, self.video_ptr[1:], strict=False)):
+        labels, checksums = np.ascontiguousarray(self.label_N), []
+        for number, (start, end) in enumerate(pairwise(self.video_ptr.tolist())):
             value = 0
             for rows in arrays:
-                value = zlib.crc32(rows[start:end].tobytes(), value)
-            checksums[number] = zlib.crc32(self.label_N[number].tobytes(), value)
-        return checksums
+                value = zlib.crc32(rows[start:end].data, value)
+            checksums.append(zlib.crc32(labels[number : number + 1].data, value))
+        return np.array(checksums, np.uint32)
 
 
 def shard_name(split: str, index: int) -> str:

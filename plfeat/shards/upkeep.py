@@ -9,7 +9,7 @@ from typing import Any
 
 from plfeat.errors import CacheError
 from plfeat.files import abandoned, publish, sha256_of, write_bytes
-from plfeat.shards.folder import Tally, finish, kept, known_hashes, ledger_paths, require_same, stored_spec
+from plfeat.shards.folder import Books, Tally, ledger_paths, require_same, stored_spec, whole
 from plfeat.shards.reader import open_cache
 from plfeat.shards.schema import expected_shards, fingerprint
 from plfeat.shards.text import NAME as TEXT
@@ -27,7 +27,7 @@ def problems(folder: Path) -> Iterator[str]:
             yield f"{path}: no such file"
         elif sha256_of(path) != entry["sha256"]:
             yield f"{path}: its sha256 is not the one it was written with"
-        elif kept(path, None) is None:
+        elif whole(path) is None:
             yield f"{path}: not a whole shard"
     text = cache.manifest["text"]
     if text["name"]:
@@ -53,14 +53,14 @@ def merge(parts: list[Path], cache_root: Path) -> tuple[Path, Tally]:
     for part in parts[1:]:
         require_same(spec, stored_spec(part), f"cache {part}")
     folder = cache_root / spec["dataset"]["name"] / fingerprint(spec)
-    known = {part: known_hashes(part) for part in (folder, *parts)}
+    paths = {video: path for part in parts for video, path in ledger_paths(part).items()}
+    books = {part: Books(part, spec, paths) for part in (folder, *parts)}
     for name in expected_shards(spec):
-
-        def whole(path: Path, name: str = name) -> bool:
-            return kept(path, known[path.parents[1]].get(name)) is not None
-
-        _merge_file(f"shards/{name}", parts, folder, whole)
-    _merge_file(TEXT, parts, folder, _is_text)
+        sources = [each for each in books.values() if each.place(name).is_file()]
+        found = {each.place(name): each.hash_of(name) for each in sources}
+        _merge_file(books[folder].place(name), {path: value for path, value in found.items() if value})
+    texts = [path for part in books if _is_text(path := part / TEXT)]
+    _merge_file(folder / TEXT, {path: sha256_of(path) for path in texts})
     for name in ("spec.json", "made.json"):
         if (parts[0] / name).is_file() and not (folder / name).exists():
             write_bytes(folder / name, (parts[0] / name).read_bytes())
@@ -68,24 +68,21 @@ def merge(parts: list[Path], cache_root: Path) -> tuple[Path, Tally]:
     if (folder / TEXT).is_file():
         templates = len(read_texts(folder / TEXT).templates)
         text = {"name": TEXT, "sha256": sha256_of(folder / TEXT), "templates": templates}
-    paths = {video: path for part in parts for video, path in ledger_paths(part).items()}
-    return folder, finish(folder, spec, paths, text, known[folder])
+    return folder, books[folder].finish(text)
 
 
-def _merge_file(name: str, parts: list[Path], folder: Path, whole: Any) -> None:
-    """Copies it from the first part that has it whole. Two that differ are an error: one of them is wrong."""
-    goal = folder / name
-    sources = [path for part in (folder, *parts) if (path := part / name).is_file() and whole(path)]
-    hashes = {path: sha256_of(path) for path in sources}
-    if len(set(hashes.values())) > 1:
-        one, other = next((a, b) for a in sources for b in sources if hashes[a] != hashes[b])
+def _merge_file(goal: Path, sources: dict[Path, str]) -> None:
+    """Copies the first of the files, which are whole and come with their hashes. Two that differ are an error: one of
+    them is wrong."""
+    if len(set(sources.values())) > 1:
+        one, other = next((a, b) for a in sources for b in sources if sources[a] != sources[b])
         raise CacheError(
             f"{one} and {other} should be the same bytes and are not; made on different kinds of machine? "
             "`plfeat cache verify --live 16` says how far each is from a fresh one"
         )
-    if sources and sources[0] != goal:
+    if sources and goal not in sources:
         with publish(goal) as part_file:
-            shutil.copyfile(sources[0], part_file)
+            shutil.copyfile(next(iter(sources)), part_file)
 
 
 def _is_text(path: Path) -> bool:
