@@ -17,7 +17,7 @@ from plfeat.records import silent
 from plfeat.shards.hdf5 import pack, unpack
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.shards.schema import Shard
-from plfeat.train.fleet import pool
+from plfeat.train.build import pool
 from plfeat.video.augment import augment
 from plfeat.video.sampling import Sampler
 
@@ -61,7 +61,7 @@ def test_training_videos_have_views_and_the_others_one_plain_look(toy_folder: Pa
     assert held.view_R[rows].tolist() == [0] * 4 + [1] * 4 + [2] * 4
     chosen = Sampler(frames=4).choose(np.arange(24) / 12, held.id_N[0], 3)
     assert held.frame_index_R[rows].tolist() == np.concatenate(chosen).tolist()
-    average = pool(train)
+    average = pool(torch.from_numpy(train.features_NVTD))
     parts = [torch.nn.functional.normalize(torch.from_numpy(v).float().mean(1), dim=-1) for v in _views(train)]
     torch.testing.assert_close(average, sum(parts) / 3)
 

@@ -27,7 +27,7 @@ from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import environment, save_run
 from plfeat.shards.reader import Cache
 from plfeat.shards.text import NAME, read_texts
-from plfeat.train.build import Material, build_learner, build_tip, known_texts, resident
+from plfeat.train.build import Material, build_learner, build_tip, resident
 from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, trainable
 from plfeat.train.journal import Journal
@@ -67,7 +67,7 @@ def material_of(cache: Cache, frames: FrameSet, pretrained: str | None = None) -
         frames=frames.features_NVTD.shape[2],
         width=frames.features_NVTD.shape[3],
         start_scale=float(backbone.model.logit_scale),  # type: ignore[arg-type]
-        known=known_texts(texts) if texts else None,
+        known=texts,
     )
 
 

@@ -44,7 +44,7 @@ class Material:
     frames: int
     width: int
     start_scale: float
-    known: Fixed | None = None  # the templates, already read
+    known: Texts | None = None  # the templates, already read
 
 
 def architecture(config: TrainConfig) -> dict[str, Any]:
@@ -148,13 +148,16 @@ def build_interaction(config: InteractionConfig, draws: Draws, material: Materia
     )
 
 
-def known_texts(texts: Texts) -> Fixed:
-    """The cached texts, as far as templates are read: sentences, and the words between [SOS] and [EOT]."""
+def known_texts(texts: Texts, words: bool) -> Fixed:
+    """The cached texts, as far as templates are read: sentences, and if wanted the words between [SOS] and [EOT]."""
+    sentence_PD = torch.tensor(unpack(texts.sentence_ND)).float()
+    if not words:
+        return Fixed(sentence_PD, None, None, len(texts.templates))
     ptr = torch.tensor(texts.text_ptr)
     length_P = ptr.diff()
     place_L = torch.arange(int(length_P.max()))
     row_PL = (ptr[:-1, None] + place_L).clamp_max(len(texts.token_S) - 1)
-    words_SW, sentence_PD = (torch.tensor(unpack(part)).float() for part in (texts.word_SW, texts.sentence_ND))
+    words_SW = torch.tensor(unpack(texts.word_SW)).float()
     real_PL = (place_L > 0) & (place_L < length_P[:, None] - 1)
     return Fixed(sentence_PD, words_SW[row_PL], real_PL, len(texts.templates))
 
@@ -207,7 +210,7 @@ def _tower(config: TrainConfig, material: Material) -> TextTower:
 def _templates(config: TrainConfig, material: Material, tower: TextTower) -> Source:
     given = config.text.template
     if given is None and material.known is not None and not config.text.tune:
-        return material.known
+        return known_texts(material.known, _wants_words(config))
     templates = material.templates if given is None else (given,)
     texts = [template.replace("{}", name) for name in material.classes for template in templates]
     ids_PL, eot_P = tower.tokenize(texts)

@@ -178,10 +178,10 @@ class Matcher(nn.Module):
         parts = []
         for rows in features_NVTD.split(max(1, budget // one_video)):
             frames_EBTD = widened(rows.flatten(0, 1)).expand(members, -1, -1, -1)
-            cosine = self._cosines(frames_EBTD, sentence_EPD, text_EPD, raw_EPD, budget)
-            parts.append(cosine.unflatten(1, (len(rows), views)).mean(dim=2))
-        by_text = torch.cat(parts, dim=1).unflatten(2, (-1, self.per_class))
-        return (self.scale[..., None] * by_text).softmax(dim=2).mean(dim=3)
+            cosine_EBP = self._cosines(frames_EBTD, sentence_EPD, text_EPD, raw_EPD, budget)
+            logits_EBP = self.scale * cosine_EBP.unflatten(1, (len(rows), views)).mean(dim=2)
+            parts.append(logits_EBP.unflatten(2, (-1, self.per_class)).softmax(dim=2).mean(dim=3))
+        return torch.cat(parts, dim=1)
 
     def _cosines(
         self,
