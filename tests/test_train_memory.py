@@ -7,7 +7,7 @@ import pytest
 from conftest import ENVIRONMENT
 
 CODE = """
-import resource, sys
+import sys
 import numpy as np, torch
 from plfeat.backbone.text import TextTower
 from plfeat.flows.backbones import open_backbone
@@ -26,12 +26,14 @@ config = train_config(sys.argv[1], overrides=["seeds=[0]"])
 fleet = Fleet(build_learner([config], material, torch.device("cpu")), [config], samples, torch.arange(128)[None])
 fleet.one_epoch(None)
 assert fleet.adamw.count == 2
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak")
 @pytest.mark.parametrize("preset", ["prompts", "paper"])
 def test_four_hundred_classes_train_within_two_gigabytes(preset: str) -> None:
+    """VmHWM, since getrusage's peak begins with that of the process that started this one."""
     done = subprocess.run(
         [sys.executable, "-c", CODE, preset], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True
     )
