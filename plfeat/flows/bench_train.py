@@ -94,7 +94,7 @@ def bench_train(
     samples = Samples(torch.from_numpy(features_NTD)[:, None].to(on), torch.from_numpy(label_N))
     one, many = (_fleet(config, count, material, samples) for count in (1, members))
     with tempfile.TemporaryDirectory() as folder:
-        naive = _Naive(backbone, material, features_NTD, label_N, batch, Path(folder), on, config.optim.rate)
+        naive = _Naive(backbone, material, features_NTD, label_N, one, Path(folder))
         live = _Live(backbone, _fleet(config, 1, material, samples), batch * frames)
         ways: dict[str, tuple[Callable[[], None], int]] = {
             "naive": (naive.epoch, 1),
@@ -104,11 +104,7 @@ def bench_train(
         }
         difference = abs(naive.loss_of(0) - _first_loss(one, naive))
         flops = {name: _flops(way) / steps / count for name, (way, count) in ways.items()}  # warms up as well
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(repeats):
-            for name, (way, _) in ways.items():
-                seconds[name].append(_timed(way, on))
-            tick("measuring", turn + 1, repeats)
+        seconds = _rounds({name: way for name, (way, _) in ways.items()}, repeats, on, tick)
     samples_s = {name: batch * steps * ways[name][1] / statistics.median(spent) for name, spent in seconds.items()}
 
     def ratio(upper: str, lower: str) -> float:
@@ -133,6 +129,18 @@ def bench_train(
         one_of_matmul=flops["one"] * samples_s["one"] / batch / matmul,
         loss_difference=difference,
     )
+
+
+def _rounds(
+    ways: dict[str, Callable[[], None]], repeats: int, device: torch.device, tick: Tick
+) -> dict[str, list[float]]:
+    """Every way once in every round."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats):
+        for name, way in ways.items():
+            seconds[name].append(_timed(way, device))
+        tick("measuring", turn + 1, repeats)
+    return seconds
 
 
 def _fleet(config: TrainConfig, count: int, material: Material, samples: Samples) -> Fleet:
@@ -163,12 +171,11 @@ class _Naive:
         material: Material,
         features_NTD: np.ndarray[Any, Any],
         label_N: np.ndarray[Any, Any],
-        batch: int,
+        fleet: Fleet,
         folder: Path,
-        device: torch.device,
-        rate: float,
     ) -> None:
-        path = folder / "features.h5"
+        """Batch, rate, device and precision are the fleet's."""
+        path, device, self.halved = folder / "features.h5", fleet.train.features_NVTD.device, fleet.halved
         with h5py.File(path, "w") as file:
             file["features"], file["label"] = features_NTD, label_N
         inner: Any = backbone.model.text if hasattr(backbone.model, "text") else backbone.model
@@ -178,8 +185,8 @@ class _Naive:
         shape = (len(material.classes), 16, self.fixed_CLW.shape[-1])
         self.contexts = (0.02 * torch.randn(shape, generator=generator)).to(device).requires_grad_()
         self.log_scale = torch.tensor(material.start_scale, device=device, requires_grad=True)
-        self.optimiser = torch.optim.AdamW([self.contexts, self.log_scale], lr=rate)
-        self.loader = DataLoader(_Rows(path), batch_size=batch, shuffle=True)
+        self.optimiser = torch.optim.AdamW([self.contexts, self.log_scale], lr=fleet.optim.rate)
+        self.loader = DataLoader(_Rows(path), batch_size=fleet.batch, shuffle=True)
 
     @staticmethod
     def _prompts(material: Material, inner: Any, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -215,7 +222,8 @@ class _Naive:
 
     def epoch(self) -> None:
         for frames, label in self.batches():
-            loss = self.loss(frames, label)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.halved):
+                loss = self.loss(frames, label)
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -232,8 +240,9 @@ class _Live:
 
     def epoch(self) -> None:
         for _ in range(self.fleet.per_epoch):
-            with torch.no_grad():
-                self.visual(self.pictures)
+            pictures, halved = self.pictures, self.fleet.halved
+            with torch.no_grad(), torch.autocast(pictures.device.type, torch.bfloat16, enabled=halved):
+                self.visual(pictures)
         self.fleet.one_epoch(None)
 
 
