@@ -31,16 +31,6 @@ def run(toy_folder: Path, cache: Path, means: Means = ONE, **settings: object) -
     return extract(config, toy_folder, cache, silent, means)
 
 
-@pytest.fixture(scope="module")
-def few(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four training and six test videos of the toy folder: for where more of them would prove no more."""
-    folder = tmp_path_factory.mktemp("few") / "toy"
-    for film in [film for split in ("train", "test") for film in sorted((toy_folder / split).rglob("*.mp4"))[5::12]]:
-        (folder / film.relative_to(toy_folder)).parent.mkdir(parents=True)
-        shutil.copy(film, folder / film.relative_to(toy_folder))
-    return folder
-
-
 def shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "shards").iterdir())}
 
@@ -111,13 +101,12 @@ def test_live_verification_finds_features_of_other_videos(copy: Path, toy_folder
         again(copy, 3, tmp_path / "nowhere", None, ONE)
 
 
-def test_live_verification_measures_how_far_features_are_off(few: Path, tmp_path: Path) -> None:
+def test_live_verification_measures_how_far_features_are_off(copy: Path, toy_folder: Path) -> None:
     from dataclasses import replace
 
     from plfeat.files import sha256_of
     from plfeat.shards.writer import write_shard
 
-    copy = run(few, tmp_path).path
     cache = open_cache(copy)
     entry = next(entry for entry in cache.manifest["shards"] if entry["split"] == "train")
     shard = cache.shard(entry)
@@ -127,10 +116,9 @@ def test_live_verification_measures_how_far_features_are_off(few: Path, tmp_path
         listed["sha256"] = sha256_of(copy / "shards" / listed["name"])
     (copy / "manifest.json").write_text(json.dumps(manifest))
     assert list(problems(copy)) == []
-    assert again(copy, 200, few, None, ONE).worst_cosine < 0.9
+    assert again(copy, 200, toy_folder, None, ONE).worst_cosine < 0.9
 
 
-BASE = {"activation": "gelu", "model": "toy", "shard": 32}
 OTHERWISE = {
     "model.activation": {"activation": "quick_gelu"},
     "sampler.frames": {"sample.frames": 4},
@@ -154,39 +142,38 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def one(few: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run(few, tmp_path_factory.mktemp("one"), weights=str(weights), **BASE).path
-
-
 @pytest.mark.parametrize("key", OTHERWISE)
 def test_a_cache_is_never_resumed_or_merged_with_what_was_made_differently(
-    few: Path, one: Path, tmp_path: Path, weights: Path, key: str, capfd: pytest.CaptureFixture[str]
+    toy_folder: Path, tmp_path: Path, weights: Path, key: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    settings = BASE | OTHERWISE[key]
-    other = run(few, tmp_path / "other", weights=str(weights), **settings).path
-    assert one.name != other.name
-    specs = [json.loads((path / "spec.json").read_text()) for path in (one, other)]
+    base = {"weights": str(weights), "activation": "gelu", "shard": 32, "model": "toy"}
+    one = run(toy_folder, tmp_path / "one", **base)
+    other = run(toy_folder, tmp_path / "other", **(base | OTHERWISE[key]))
+    assert one.path.name != other.path.name
+    specs = [json.loads((done.path / "spec.json").read_text()) for done in (one, other)]
     found = {name: (here, there) for name, here, there in differences(*specs)}
     here, there = found[key]
-    command = ["extract", "--dataset", "toy", "--root", str(few), "--weights", str(weights), "--quiet"]
-    for name, value in settings.items():
-        command += ["--set", f"{name}={json.dumps(value)}"]
-    before = shards(one)
+    settings = [f"{name}={json.dumps(value)}" for name, value in (base | OTHERWISE[key]).items() if name != "weights"]
+    command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--weights", str(weights), "--quiet"]
+    for setting in settings:
+        command += ["--set", setting]
+    before = shards(one.path)
     capfd.readouterr()
-    assert main([*command, "--cache", str(one)]) == 4
+    assert main([*command, "--cache", str(one.path)]) == 4
     said = capfd.readouterr().err
     assert key in said or len(found) > 1
     if len(found) == 1:
         assert json.dumps(here) in said
         assert json.dumps(there) in said
-    assert main(["cache", "merge", str(one), str(other), "--cache", str(tmp_path / "both")]) == 4
+    assert main(["cache", "merge", str(one.path), str(other.path), "--cache", str(tmp_path / "both")]) == 4
     assert not (tmp_path / "both").exists()
-    assert shards(one) == before
+    assert shards(one.path) == before
 
 
-def test_a_cache_of_other_weights_or_activation_is_not_trained_on(few: Path, tmp_path: Path, weights: Path) -> None:
-    made = run(few, tmp_path, weights=str(weights), activation="quick_gelu", model="toy")
+def test_a_cache_of_other_weights_or_activation_is_not_trained_on(
+    toy_folder: Path, tmp_path: Path, weights: Path
+) -> None:
+    made = run(toy_folder, tmp_path, weights=str(weights), activation="quick_gelu", model="toy")
     cache = open_cache(made.path)
     assert cache.spec["model"]["activation"] == "quick_gelu"
     assert backbone_of(cache, str(weights)).about["activation"] == "quick_gelu"
@@ -210,17 +197,17 @@ def test_another_list_is_another_cache_and_both_hashes_are_named(
     assert "features made differently are never mixed" in said
 
 
-@pytest.fixture(scope="module")
-def thirds(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Extraction]:
-    folder = tmp_path_factory.mktemp("thirds")
-    return [run(toy_folder, folder / str(n), Means(workers=1, part=(n, 3))) for n in (1, 2, 3)]
-
-
-def test_parts_made_apart_merge_to_the_same_bytes(toy_cache: Cache, thirds: list[Extraction], tmp_path: Path) -> None:
-    for done in thirds:
+@pytest.mark.parametrize("count", [2, 3])
+def test_parts_made_apart_merge_to_the_same_bytes(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, count: int
+) -> None:
+    parts = []
+    for number in range(1, count + 1):
+        done = run(toy_folder, tmp_path / str(number), Means(workers=1, part=(number, count)))
         assert not done.tally.complete
         assert not (done.path / "manifest.json").exists()
-    folder, tally = merge([done.path for done in thirds], tmp_path / "whole")
+        parts.append(done.path)
+    folder, tally = merge(parts, tmp_path / "whole")
     assert tally.complete
     assert shards(folder) == shards(toy_cache.path)
     for name in ("manifest.json", "text.h5", "ledger.jsonl"):
@@ -235,12 +222,12 @@ def test_parts_made_into_one_folder_need_no_merge(toy_cache: Cache, toy_folder: 
 
 
 def test_merging_too_little_or_what_contradicts_itself_is_an_error(
-    toy_cache: Cache, thirds: list[Extraction], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    part = thirds[0].path
+    part = run(toy_folder, tmp_path / "1", Means(workers=1, part=(1, 2))).path
     assert main(["cache", "merge", str(part), "--cache", str(tmp_path / "whole")]) == 4
-    assert "3 shards are in none of the parts" in capfd.readouterr().err
-    other = Path(shutil.copytree(part, tmp_path / "2" / part.name))
+    assert "2 shards are in none of the parts" in capfd.readouterr().err
+    other = run(toy_folder, tmp_path / "2", Means(workers=1, part=(1, 2))).path
     source = open_cache(toy_cache.path)
     shutil.copy(source.path / "shards" / "test-00001.h5", other / "shards" / "test-00000.h5")
     assert main(["cache", "merge", str(part), str(other), "--cache", str(tmp_path / "both")]) == 4
@@ -337,9 +324,9 @@ def test_a_label_that_changed_is_noticed_even_without_a_manifest(copy: Path) -> 
         read_shard(copy / "shards" / "test-00001.h5", verify=True)
 
 
-def test_parts_from_machines_with_other_folders_merge_into_either(few: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").symlink_to(few)
-    one = run(few, tmp_path / "1", Means(workers=1, part=(1, 2))).path
+def test_parts_from_machines_with_other_folders_merge_into_either(toy_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(toy_folder)
+    one = run(toy_folder, tmp_path / "1", Means(workers=1, part=(1, 2))).path
     two = run(tmp_path / "elsewhere", tmp_path / "2", Means(workers=1, part=(2, 2))).path
     assert (one / "made.json").read_bytes() != (two / "made.json").read_bytes()
     folder, tally = merge([two], tmp_path / "1")
@@ -347,9 +334,10 @@ def test_parts_from_machines_with_other_folders_merge_into_either(few: Path, tmp
     assert tally.complete
 
 
-def test_the_ledger_of_merged_parts_says_where_the_videos_lay(few: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(few, tmp_path / "videos"))
-    for victim in sorted(root.rglob("*.mp4"))[::4]:
+def test_the_ledger_of_merged_parts_says_where_the_videos_lay(toy_folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "videos"
+    shutil.copytree(toy_folder, root)
+    for victim in sorted(root.rglob("*.mp4"))[::40]:
         victim.write_bytes(b"rubbish")
     parts = [run(root, tmp_path / str(n), Means(workers=1, part=(n, 2))).path for n in (1, 2)]
     folder, _ = merge(parts, tmp_path / "whole")

@@ -1,6 +1,5 @@
 """What an extraction can be asked for: views, augmentation, dense frames, other types, features not projected."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plfeat.backbone.load import Backbone
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
@@ -24,32 +22,37 @@ from plfeat.video.augment import augment
 from plfeat.video.sampling import Sampler
 
 
-@pytest.fixture(scope="module")
-def few(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four training and six test videos of the toy folder: for where more of them would prove no more."""
-    folder = tmp_path_factory.mktemp("few") / "toy"
-    for film in [film for split in ("train", "test") for film in sorted((toy_folder / split).rglob("*.mp4"))[5::12]]:
-        (folder / film.relative_to(toy_folder)).parent.mkdir(parents=True)
-        shutil.copy(film, folder / film.relative_to(toy_folder))
-    return folder
-
-
-def make(videos: Path, cache: Path, **settings: Any) -> Cache:
-    config = build(ExtractConfig, settings={"dataset": "toy", **settings})
-    return open_cache(extract(config, videos, cache, silent, Means(workers=1)).path)
-
-
-@pytest.fixture(scope="module")
-def exact(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    return make(few, tmp_path_factory.mktemp("exact"), dtype="float32")
+def make(toy_folder: Path, cache: Path, workers: int = 1, **settings: Any) -> Cache:
+    config = build(ExtractConfig, settings={"dataset": "toy", "shard": 48, **settings})
+    return open_cache(extract(config, toy_folder, cache, silent, Means(workers=workers)).path)
 
 
 def shard(cache: Cache, split: str) -> Shard:
     return cache.shard(next(entry for entry in cache.manifest["shards"] if entry["split"] == split))
 
 
-def test_training_videos_have_views_and_the_others_one_plain_look(few: Path, tmp_path: Path) -> None:
-    cache = make(few, tmp_path, **{"sample.views": 3, "sample.frames": 4})
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers_makes_the_same_bytes(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, workers: int
+) -> None:
+    again = make(toy_folder, tmp_path, workers, shard=32)
+    for entry in toy_cache.manifest["shards"]:
+        paths = [cache.path / "shards" / entry["name"] for cache in (toy_cache, again)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_any_number_of_threads_makes_the_same_bytes(toy_cache: Cache, toy_folder: Path, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if before > 1 else 3)
+    try:
+        again = make(toy_folder, tmp_path, shard=32)
+    finally:
+        torch.set_num_threads(before)
+    assert again.manifest == toy_cache.manifest
+
+
+def test_training_videos_have_views_and_the_others_one_plain_look(toy_folder: Path, tmp_path: Path) -> None:
+    cache = make(toy_folder, tmp_path, **{"sample.views": 3, "sample.frames": 4})
     train, test = cache.read("train"), cache.read("test")
     assert train.features_NVTD.shape[1:3] == (3, 4)
     assert test.features_NVTD.shape[1:3] == (1, 4)
@@ -67,23 +70,23 @@ def _views(frames: Any) -> list[np.ndarray]:
     return [frames.features_NVTD[:, view] for view in range(frames.features_NVTD.shape[1])]
 
 
-def test_ten_random_samples_of_every_test_video(few: Path, tmp_path: Path) -> None:
-    cache = make(few, tmp_path, **{"sample.test_views": 10})
+def test_ten_random_samples_of_every_test_video(toy_folder: Path, tmp_path: Path) -> None:
+    cache = make(toy_folder, tmp_path, **{"sample.test_views": 10})
     assert cache.read("test").features_NVTD.shape[1:3] == (10, 8)
     assert cache.read("train").features_NVTD.shape[1:3] == (1, 8)
 
 
-def test_more_views_leave_the_first_ones_as_they_are(few: Path, tmp_path: Path) -> None:
-    few, more = (make(few, tmp_path, **{"sample.views": count}).read("train") for count in (2, 4))
+def test_more_views_leave_the_first_ones_as_they_are(toy_folder: Path, tmp_path: Path) -> None:
+    few, more = (make(toy_folder, tmp_path, **{"sample.views": count}).read("train") for count in (2, 4))
     np.testing.assert_allclose(few.features_NVTD, more.features_NVTD[:, :2], rtol=2e-3, atol=2e-3)
 
 
-def test_dense_frames_are_ragged_and_read_video_by_video(few: Path, tmp_path: Path) -> None:
-    cache = make(few, tmp_path, **{"sample.every": 5})
+def test_dense_frames_are_ragged_and_read_video_by_video(toy_folder: Path, tmp_path: Path) -> None:
+    cache = make(toy_folder, tmp_path, **{"sample.every": 5})
     videos = cache.videos("test")
-    assert len(videos) == 6
+    assert len(videos) == 72
     assert {len(rows) for rows in videos.values()} == {5}  # 24 frames: 0, 5, 10, 15, 20
-    capped = make(few, tmp_path, **{"sample.fps": 12.0, "sample.cap": 7})
+    capped = make(toy_folder, tmp_path, **{"sample.fps": 12.0, "sample.cap": 7})
     assert {len(rows) for rows in capped.videos("train").values()} == {7}
 
 
@@ -117,27 +120,28 @@ def test_a_trimmed_list_makes_a_video_of_each_segment(tmp_path: Path) -> None:
     assert done.tally.reasons == {"no frame starts between #.# s and #.# s": 1}
 
 
-def test_features_before_the_projection_lead_to_those_after_it(
-    few: Path, exact: Cache, tmp_path: Path, toy_backbone: Backbone
-) -> None:
-    held = shard(make(few, tmp_path, also=["pre"], dtype="float32"), "test")
-    projection = toy_backbone.model.visual.proj.numpy()
-    np.testing.assert_allclose(held.more["pre"] @ projection, held.features_RD, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(shard(exact, "test").features_RD, held.features_RD, rtol=1e-4, atol=1e-5)
-
-
-def test_every_patch_can_be_kept(few: Path, tmp_path: Path) -> None:
-    cache = make(few, tmp_path, also=["patch"], **{"sample.frames": 1})
+def test_features_before_the_projection_lead_to_those_after_it(toy_folder: Path, tmp_path: Path) -> None:
+    cache = make(toy_folder, tmp_path, also=["pre"], dtype="float32")
+    kit = prepare(build(ExtractConfig, dataset="toy"), toy_folder).kit
     held = shard(cache, "test")
-    assert held.more["patch"].shape == (6, 16, 128)  # the width before the projection
+    projection = kit.backbone.model.visual.proj.numpy()
+    np.testing.assert_allclose(held.more["pre"] @ projection, held.features_RD, rtol=1e-4, atol=1e-5)
+    plain = make(toy_folder, tmp_path, dtype="float32")
+    np.testing.assert_allclose(shard(plain, "test").features_RD, held.features_RD, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "close"), [("float16", 2e-3), ("bfloat16", 1e-2)])
-def test_other_types_hold_the_same_numbers(few: Path, exact: Cache, tmp_path: Path, dtype: str, close: float) -> None:
-    numbers, other = (cache.read("test").features_NVTD for cache in (exact, make(few, tmp_path, dtype=dtype)))
-    assert numbers.dtype == np.float32
-    assert other.dtype == (np.float16 if dtype == "float16" else np.float32)
-    np.testing.assert_allclose(other, numbers, rtol=close, atol=close)
+def test_every_patch_can_be_kept(toy_folder: Path, tmp_path: Path) -> None:
+    cache = make(toy_folder, tmp_path, also=["patch"], **{"sample.frames": 1})
+    held = shard(cache, "test")
+    assert held.more["patch"].shape == (48, 16, 128)  # the width before the projection
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_other_types_hold_the_same_numbers(toy_cache: Cache, toy_folder: Path, tmp_path: Path, dtype: str) -> None:
+    other = make(toy_folder, tmp_path, dtype=dtype).read("test")
+    close = {"float32": 2e-3, "bfloat16": 1e-2}[dtype]
+    assert other.features_NVTD.dtype == np.float32
+    np.testing.assert_allclose(other.features_NVTD, toy_cache.read("test").features_NVTD, rtol=close, atol=close)
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=20))
@@ -160,12 +164,15 @@ def test_a_video_that_only_the_other_decoder_reads_is_recorded_with_it(toy_folde
         assert shard(open_cache(done.path), "test").decoder_N == decoders
 
 
-def test_retrying_makes_only_shards_with_failures_again(few: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(few, tmp_path / "videos"))
+def test_retrying_makes_only_shards_with_failures_again(toy_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "videos"
+    shutil.copytree(toy_folder, root)
     victim = sorted((root / "test").rglob("*.mp4"))[0]
     content = victim.read_bytes()
     victim.write_bytes(bytes(len(content)))  # a disk that was briefly ill: the size is right
-    config = build(ExtractConfig, dataset="toy", shard=3)
+    config = build(ExtractConfig, dataset="toy", shard=32)
     first = extract(config, root, tmp_path / "c", silent, Means(workers=1))
     victim.write_bytes(content)
     again = extract(config, root, tmp_path / "c", silent, Means(workers=1))
