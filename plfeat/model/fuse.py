@@ -57,4 +57,4 @@ class Fusion(nn.Module):
         if text_EGUD is not None:
             text = text_EGUD @ layer.weight[:, None, :, self.video_width :].mT
             rest = rest + (text[:, :, :, None] if frames_axis else text)
-        return out.add_(rest)
+        return out + rest

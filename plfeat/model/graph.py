@@ -36,7 +36,8 @@ class Graph(nn.Module):
         asked_EBUT = (text_EGUD @ query_y[:, None].mT) @ key_EBTH.mT
         others = ~torch.eye(frames, dtype=torch.bool, device=frames_EBTD.device)
         alpha = masked_softmax(between_EBTT[:, :, None] + asked_EBUT[:, :, :, None], others)
-        # in place: with every class for every video this is the largest tensor of all
-        seen_EBUTD = (alpha @ frames_EBTD[:, :, None]).add_(frames_EBTD[:, :, None]).relu_()
+        seen_EBUTD = (alpha.flatten(2, 3) @ frames_EBTD).unflatten(2, alpha.shape[2:4])
+        # the largest tensor of all; not added in place, since autograd copies the whole where a view is written to
+        seen_EBUTD = (seen_EBUTD + frames_EBTD[:, :, None]).relu_()
         text_half = text_EGUD if frames == 1 else 2 * text_EGUD
         return seen_EBUTD, text_half.relu(), alpha

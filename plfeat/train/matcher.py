@@ -22,6 +22,7 @@ from plfeat.train.plan import Batch, widened
 from plfeat.train.texts import Read, Source
 
 _BYTES = 256 << 20  # what one chunk of joint features may take
+_KEPT = 32 << 20  # the same in training on a CPU, where the backward pass takes it three times more; a GPU wants _BYTES
 _TEXTS = 512  # read in one pass of the tower
 
 
@@ -131,11 +132,16 @@ class Matcher(nn.Module):
         return total + weigh.contrastive * contrast
 
     def _meet_all(
-        self, frames_EBTD: torch.Tensor, text_EUD: torch.Tensor, sentence_EUD: torch.Tensor, budget: int = _BYTES
+        self,
+        frames_EBTD: torch.Tensor,
+        text_EUD: torch.Tensor,
+        sentence_EUD: torch.Tensor,
+        budget: int | None = None,
     ) -> torch.Tensor:
         """Joint features of every video with every text `[E, B, U, D]`. Where what is in between would take more than
         `budget` bytes, it is made again in the backward pass, a few videos at a time."""
         assert self.interaction is not None
+        budget = budget or (_KEPT if frames_EBTD.device.type == "cpu" else _BYTES)
         texts = text_EUD[:, None], sentence_EUD[:, None]
         rows = budget // (self._one_pair(frames_EBTD) * text_EUD.shape[1])
         if rows >= frames_EBTD.shape[1]:
