@@ -53,7 +53,7 @@ def toy_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cac
 
 
 def learner_of(
-    config: TrainConfig, cache: Cache, tower: TextTower, own: dict[str, list[Any]]
+    config: TrainConfig, cache: Cache, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
 ) -> tuple[Learner, Samples, torch.Tensor, list[TrainConfig]]:
     """A fleet's parts over a cache, a member a seed; `own` gives every member its value of a dotted setting."""
     seen, members = splits(config.model_copy(update={"select": "last"}), config.seeds, cache), []
@@ -63,12 +63,12 @@ def learner_of(
             section, name = key.split(".")
             tree[section] |= {name: values[place]}
         members.append(TrainConfig.model_validate(tree))
-    train = resident(seen.train, config, torch.device("cpu"))
+    train = resident(seen.train, config, torch.device(device))
     material = Material(tower, cache.classes, TEMPLATES, *seen.train.features_NVTD.shape[2:], start_scale=2.0)
     learner = (
         build_tip(members, material, train, seen.chosen_EN)
         if config.method == "tip-adapter-f"
-        else build_learner(members, material, torch.device("cpu"))
+        else build_learner(members, material, torch.device(device))
     )
     return learner, train, seen.chosen_EN, members
 

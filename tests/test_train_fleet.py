@@ -91,6 +91,23 @@ def test_a_fleet_trains_each_member_as_if_it_were_alone(kind: str, toy_tower: Te
         assert max(differences.values()) <= 1e-9, (seed, differences)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "tuned"])
+def test_a_step_asks_the_device_for_nothing(kind: str, toy_tower: TextTower, toy_cache: Cache) -> None:
+    """On `meta`, a device that knows shapes and no values: a question would raise, and so would a tensor left behind on
+    the CPU. A GPU would answer, after all the work that is queued on it."""
+    config = (
+        train_config("actionclip-transf", overrides=[*FEW, "text.tune=true", "text.template=a {}", "seeds=[0]"])
+        if kind == "tuned"
+        else _config(kind, "seeds=[0,1,2]")
+    )
+    learner, train, chosen, members = learner_of(config, toy_cache, copy.deepcopy(toy_tower), {}, "meta")
+    fleet = Fleet(learner, members, train, chosen)
+    for batch in fleet.plan():
+        assert fleet.step(batch, 1.0).is_meta
+    assert {p.grad.device.type for p in fleet.adamw.parameters if p.grad is not None} == {"meta"}
+    assert learner.score(train.features_NVTD).shape == (len(members), len(train.label_N), len(toy_cache.classes))
+
+
 @pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"own", "released"}))
 def test_in_single_precision_as_well(kind: str, toy_tower: TextTower, toy_cache: Cache) -> None:
     """To 1e-4 after 20 steps. Not so where a video meets only its own label's text: that fusion learns next to nothing,

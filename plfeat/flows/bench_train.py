@@ -258,8 +258,8 @@ def _first_loss(fleet: Fleet, naive: _Naive) -> float:
     contexts = learner.source.prompts.contexts
     kept = contexts.detach().clone()
     contexts.data.copy_(naive.contexts.detach()[None])
-    label_EB = fleet.train.label_N[None, : fleet.batch].to(contexts.device)
-    texts_EU, own_EB, used = distinct(label_EB)
+    texts_EU, own_EB, used = distinct(fleet.train.label_N[None, : fleet.batch])
+    label_EB, own_EB = fleet.train.label_N[None, : fleet.batch].to(contexts.device), own_EB.to(contexts.device)
     batch = Batch(label_EB, label_EB, label_EB, texts_EU[:, : int(used.max())], own_EB)
     with torch.no_grad():
         loss = float(learner.loss(widened(fleet.train.features_NVTD[None, : fleet.batch, 0]), batch))

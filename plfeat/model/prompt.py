@@ -14,11 +14,11 @@ class PromptLearner(nn.Module):
     """Contexts of E members: `[E, C, M, W]`, or `[E, 1, M, W]` when all classes share them.
 
     `fixed_CLW` are the token embeddings of "[SOS] class name . [EOT]", padded to the longest; each ends at `eot_C`.
+    `eot_C`, and the classes that are asked for, stay on the CPU.
     The name stands behind the contexts (`end`), among them (`middle`) or before them (`front`).
     """
 
     fixed_CLW: torch.Tensor
-    eot_C: torch.Tensor
 
     def __init__(
         self, contexts: torch.Tensor, fixed_CLW: torch.Tensor, eot_C: torch.Tensor, position: str = "end"
@@ -28,7 +28,7 @@ class PromptLearner(nn.Module):
         self.contexts = nn.Parameter(contexts)
         self.before = {"end": contexts.shape[2], "middle": contexts.shape[2] // 2, "front": 0}[position]
         self.register_buffer("fixed_CLW", fixed_CLW, persistent=False)
-        self.register_buffer("eot_C", eot_C, persistent=False)
+        self.eot_C = eot_C
 
     @property
     def shared(self) -> bool:
@@ -41,17 +41,18 @@ class PromptLearner(nn.Module):
 
     def rest(self, classes_EU: torch.Tensor) -> torch.Tensor:
         """What follows `1 + before` tokens, `[E, U, S, W]`, cut at the longest of these classes."""
-        fixed = self.fixed_CLW[classes_EU][:, :, 1 : int(self.eot_C[classes_EU].max()) + 1]
+        eot_EU, device = self.eot_C[classes_EU], self.fixed_CLW.device
+        fixed = self.fixed_CLW[classes_EU.to(device)][:, :, 1 : int(eot_EU.max()) + 1]
         if self.before == self.contexts.shape[2]:
             return fixed
-        name_EU = self.eot_C[classes_EU] - 2  # between [SOS] and "." [EOT]
+        name_EU = eot_EU - 2  # between [SOS] and "." [EOT]
         after = self._contexts(classes_EU)[:, :, self.before :]
         length = fixed.shape[2] + after.shape[2]
-        place = torch.arange(length, device=fixed.device)
+        place = torch.arange(length)
         from_context = place - name_EU[..., None]
         is_context = (from_context >= 0) & (from_context < after.shape[2])
         from_fixed = torch.where(from_context < 0, place, (place - after.shape[2]).clamp_min(0))
-        pick = torch.where(is_context, fixed.shape[2] + from_context, from_fixed)
+        pick = torch.where(is_context, fixed.shape[2] + from_context, from_fixed).to(device)
         both = torch.cat([fixed, after], dim=2)
         return both.gather(2, pick[..., None].expand(-1, -1, -1, both.shape[-1]))
 
@@ -67,7 +68,8 @@ class PromptLearner(nn.Module):
     def _contexts(self, classes_EU: torch.Tensor) -> torch.Tensor:
         if self.shared:
             return self.contexts.expand(-1, classes_EU.shape[1], -1, -1)
-        return self.contexts[torch.arange(len(self.contexts), device=classes_EU.device)[:, None], classes_EU]
+        members = torch.arange(len(self.contexts), device=self.contexts.device)
+        return self.contexts[members[:, None], classes_EU.to(self.contexts.device)]
 
 
 def starting_contexts(draws: Draws, classes: int, tokens: int, spread: float, phrase_PW: torch.Tensor) -> torch.Tensor:

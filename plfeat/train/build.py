@@ -231,4 +231,5 @@ def _coefficients(losses: list[LossConfig], device: torch.device) -> Coefficient
         labels=losses[0].labels,
         pairs=losses[0].pairs,
         everything=losses[0].candidates == "all",
+        contrasts=any(loss.contrastive != 0 for loss in losses),
     )

@@ -31,7 +31,7 @@ class Explanation:
 @torch.no_grad()
 def explain(matcher: Matcher, tower: TextTower, name: str, text: int, frames_TD: torch.Tensor) -> Explanation:
     """For one video and the text of one class, whose name is `name`."""
-    texts_EU = torch.tensor([[text]], device=frames_TD.device)
+    texts_EU = torch.tensor([[text]])
     read, interaction = matcher.source(texts_EU), matcher.interaction
     sentence = F.normalize(read.sentence_EUD, dim=-1)
     frames_EBTD, word_attention = frames_TD[None, None].float(), []

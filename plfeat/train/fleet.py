@@ -7,7 +7,8 @@ Shapes: E members, N videos, V views, T frames, B samples, C classes, D width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -125,9 +126,18 @@ class Fleet:
         steps = self.optim.epochs * self.per_epoch
         warmup = min(self.optim.warmup_epochs * self.per_epoch, steps // 2)
         step, factor = self.state.epoch * self.per_epoch, 0.0
+        total_E = torch.zeros(len(self.members), device=self.train.features_NVTD.device)
+        for batch in self.plan():
+            factor = rate_factor(step, steps, warmup)
+            total_E += self.step(batch, factor)
+            step += 1
+        self.state.epoch += 1
+        self._note_epoch(factor, (total_E / self.per_epoch).tolist(), val)
+
+    def plan(self) -> Iterator[Batch]:
+        """The batches of the epoch that comes next."""
         features = self.train.features_NVTD
-        total_E = torch.zeros(len(self.members), device=features.device)
-        for batch in epoch_plan(
+        return epoch_plan(
             self.seeds,
             self.state.epoch,
             self.chosen_EN,
@@ -136,17 +146,17 @@ class Fleet:
             features.shape[1],
             self.learner.per_class,
             features.device,
-        ):
-            factor = rate_factor(step, steps, warmup)
-            with torch.autocast(features.device.type, torch.bfloat16, enabled=self.halved):
-                loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
-            self.adamw.zero_grad()
-            loss_E.sum().backward()
-            self.adamw.step(factor)
-            total_E += loss_E.detach()
-            step += 1
-        self.state.epoch += 1
-        self._note_epoch(factor, (total_E / self.per_epoch).tolist(), val)
+        )
+
+    def step(self, batch: Batch, factor: float) -> torch.Tensor:
+        """Every member's loss `[E]`, before the step. Nothing here waits for the device."""
+        features = self.train.features_NVTD
+        with torch.autocast(features.device.type, torch.bfloat16) if self.halved else nullcontext():
+            loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
+        self.adamw.zero_grad()
+        loss_E.sum().backward()
+        self.adamw.step(factor)
+        return loss_E.detach()
 
     def _note_epoch(self, factor: float, loss_E: list[float], val: Samples | None) -> None:
         state = self.state

@@ -4,7 +4,6 @@ Shapes: E members, B samples, T frames, U texts of the batch, P all texts, N vid
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -38,11 +37,7 @@ class Coefficients:
     labels: str
     pairs: str
     everything: bool  # match against every class, not the batch's texts
-
-    @cached_property
-    def contrasts(self) -> bool:
-        """For any member. Asked once, not in every step."""
-        return bool(self.contrastive.any())
+    contrasts: bool  # any member does
 
 
 class Interaction(nn.Module):
@@ -171,8 +166,7 @@ class Matcher(nn.Module):
         return self.log_scale_E.exp()[:, None, None]
 
     def _all_texts(self) -> torch.Tensor:
-        every = torch.arange(self.source.texts, device=self.log_scale_E.device)
-        return every.expand(len(self.log_scale_E), -1)
+        return torch.arange(self.source.texts).expand(len(self.log_scale_E), -1)
 
     @torch.no_grad()
     def score(self, features_NVTD: torch.Tensor, budget: int = _BYTES) -> torch.Tensor:

@@ -13,6 +13,9 @@ from plfeat.model.draws import Draws
 
 @dataclass(frozen=True)
 class Batch:
+    """On the device that trains, but for `texts_EU`: how long texts are decides the shape of what is computed, and that
+    must not have to be asked of a GPU."""
+
     video_EB: torch.Tensor  # rows of the training videos
     view_EB: torch.Tensor
     label_EB: torch.Tensor
@@ -52,17 +55,13 @@ def epoch_plan(
             continue
         size = min(batch, end - start)
         video_ESB, view_ESB, text_ESB = (
-            part[:, start:end].unflatten(1, (-1, size)).to(device) for part in (video_EN, view_EN, text_EN)
+            part[:, start:end].unflatten(1, (-1, size)) for part in (video_EN, view_EN, text_EN)
         )
         texts_ESU, own_ESB, used = distinct(text_ESB)
+        moved = [part.to(device) for part in (video_ESB, view_ESB, text_ESB // per_class, own_ESB)]
         for step, count in enumerate(used.amax(dim=0).tolist()):
-            yield Batch(
-                video_ESB[:, step],
-                view_ESB[:, step],
-                text_ESB[:, step] // per_class,
-                texts_ESU[:, step, :count],
-                own_ESB[:, step],
-            )
+            video_EB, view_EB, label_EB, own_EB = (part[:, step] for part in moved)
+            yield Batch(video_EB, view_EB, label_EB, texts_ESU[:, step, :count], own_EB)
 
 
 def distinct(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Classes in, sentences out: prompts that learn, templates over a tower that learns, or texts that never change.
 
 A class has K texts (one prompt, or one for each template); text `c * K + k` is the k-th of class c.
+Which texts are asked for, and where texts end, is known on the CPU: it decides the shapes.
 Shapes: E members, C classes, P = C K texts, U the texts asked for, L words, W text width, D embedding width.
 """
 
@@ -59,26 +60,24 @@ class Prompts(Source):
         if not self.words:
             return Read(self.tower.sentences_shared(*parts))
         found = self.tower.forward_shared(*parts)
-        return Read(found.sentence_EUD, found.words_EULW, _real(found.words_EULW.shape[2], eot_EU))
+        return Read(found.sentence_EUD, found.words_EULW, _real(found.words_EULW, eot_EU))
 
 
 class Templates(Source):
     """Fixed words through a tower that is being tuned."""
 
     ids_PL: torch.Tensor
-    eot_P: torch.Tensor
 
     def __init__(
         self, tower: TextTower, ids_PL: torch.Tensor, eot_P: torch.Tensor, per_class: int, words: bool = True
     ) -> None:
         super().__init__(len(ids_PL), per_class)
-        self.tower, self.words = tower, words
+        self.tower, self.words, self.eot_P = tower, words, eot_P
         self.register_buffer("ids_PL", ids_PL, persistent=False)
-        self.register_buffer("eot_P", eot_P, persistent=False)
 
     def forward(self, texts_EU: torch.Tensor) -> Read:
         eot_EU = self.eot_P[texts_EU]
-        ids_EUL = self.ids_PL[texts_EU][..., : int(eot_EU.max()) + 1]
+        ids_EUL = self.ids_PL[texts_EU.to(self.ids_PL.device)][..., : int(eot_EU.max()) + 1]
         return _run(self.tower, self.tower.embed(ids_EUL), eot_EU, texts_EU, self.words)
 
 
@@ -98,6 +97,7 @@ class Fixed(Source):
         self.register_buffer("real_PL", real_PL, persistent=False)
 
     def forward(self, texts_EU: torch.Tensor) -> Read:
+        texts_EU = texts_EU.to(self.sentence_PD.device)
         sentence_EUD = self.sentence_PD[texts_EU]
         if self.words_PLW is None or self.real_PL is None:
             return Read(sentence_EUD)
@@ -137,14 +137,14 @@ def _run(
 ) -> Read:
     """Through the tower, without those that only fill up a member's row."""
     embeddings, eot = embeddings_EULW.flatten(0, 1), eot_EU.flatten()
-    filler_EU = (texts_EU == texts_EU[:, :1]) & (torch.arange(texts_EU.shape[1], device=texts_EU.device) > 0)
+    filler_EU = (texts_EU == texts_EU[:, :1]) & (torch.arange(texts_EU.shape[1]) > 0)
     if len(texts_EU) == 1 or not bool(filler_EU.any()):
         place_EU = None
     else:
         needed = (~filler_EU).flatten().nonzero()[:, 0]
-        embeddings, eot = embeddings[needed], eot[needed]
+        embeddings, eot = embeddings[needed.to(embeddings.device)], eot[needed]
         place_EU = (~filler_EU).flatten().cumsum(0).view_as(texts_EU) - 1
-        place_EU = torch.where(filler_EU, place_EU[:, :1], place_EU)
+        place_EU = torch.where(filler_EU, place_EU[:, :1], place_EU).to(embeddings.device)
 
     def back(rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(0, texts_EU.shape) if place_EU is None else rows[place_EU]
@@ -152,9 +152,9 @@ def _run(
     if not words:
         return Read(back(tower.sentences(embeddings, eot, early)))
     found = tower(embeddings, eot, early)
-    return Read(back(found.sentence_ND), back(found.words_NLW), _real(found.words_NLW.shape[1], eot_EU))
+    return Read(back(found.sentence_ND), back(found.words_NLW), _real(found.words_NLW, eot_EU))
 
 
-def _real(length: int, eot_EU: torch.Tensor) -> torch.Tensor:
-    place = torch.arange(length, device=eot_EU.device)
-    return (place > 0) & (place < eot_EU[..., None])
+def _real(words: torch.Tensor, eot_EU: torch.Tensor) -> torch.Tensor:
+    place = torch.arange(words.shape[-2])
+    return ((place > 0) & (place < eot_EU[..., None])).to(words.device)
