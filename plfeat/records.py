@@ -100,6 +100,7 @@ class Contrast:
 class Row:
     method: str
     seeds: int
+    split: str
     n: int
     missing: int
     top1: float

@@ -20,7 +20,7 @@ from plfeat.presets import train_config
 from plfeat.records import silent
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy.videos import make
-from plfeat.train.build import Material, build_learner, build_tip, resident
+from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.fleet import Learner, Samples
 
 HOME = Path(__file__).resolve().parents[1]
@@ -66,7 +66,7 @@ def learner_of(
     train = resident(seen.train, config, torch.device(device))
     material = Material(tower, cache.classes, TEMPLATES, *seen.train.features_NVTD.shape[2:], start_scale=2.0)
     learner = (
-        build_tip(members, material, train, seen.chosen_EN)
+        build_tip(members, material, *tip_keys(train, seen.chosen_EN))
         if config.method == "tip-adapter-f"
         else build_learner(members, material, torch.device(device))
     )

@@ -111,11 +111,37 @@ def test_log_and_curve_have_a_line_for_every_epoch(trained: Path) -> None:
 
 
 def test_curves_are_drawn_for_tensorboard(toy_cache: Cache, tmp_path: Path) -> None:
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     train_frozen(train_config("prompts", overrides=QUICK), toy_cache, tmp_path, silent, track="tensorboard")
-    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss/seed-1")] == [1, 2]
+    assert events.Tags()["tensors"] == ["settings/text_summary"]
+
+
+def _tracked_by_wandb(toy_cache: Cache, out: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    command = [*PLFEAT, "train", "--frozen", "--cache", str(toy_cache.path), "--out", str(out), *sets()]
+    environment = {**ENVIRONMENT, "HOME": str(out.parent), "WANDB_CONFIG_DIR": str(out.parent), **more}
+    environment.pop("WANDB_API_KEY", None)
+    return subprocess.run([*command, "--track", "wandb", "--json"], env=environment, capture_output=True, text=True)
+
+
+def test_curves_and_settings_go_to_wandb(toy_cache: Cache, tmp_path: Path) -> None:
+    """Its own service, offline: what would be sent later lies in a file."""
+    done = _tracked_by_wandb(toy_cache, tmp_path / "run", WANDB_MODE="offline")
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+    (log,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    for word in (b"loss/seed-0", b"loss/seed-1", b"weight_decay"):
+        assert word in log.read_bytes()
+
+
+def test_wandb_without_an_account_is_one_line(toy_cache: Cache, tmp_path: Path) -> None:
+    done = _tracked_by_wandb(toy_cache, tmp_path / "run", WANDB_MODE="online")
+    assert done.returncode == 2
+    assert "WANDB_MODE=offline" in done.stderr.splitlines()[-1]
+    assert not done.stdout
 
 
 def test_killed_and_resumed_it_is_the_uninterrupted_run(toy_cache: Cache, tmp_path: Path) -> None:
@@ -168,6 +194,33 @@ def test_a_run_tested_again_says_the_same(trained: Path, toy_cache: Cache, tmp_p
         assert again.method == first.method
 
 
+def test_a_table_says_on_which_split_it_was_made(trained: Path, toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    command = ["eval", str(trained), "--cache", str(toy_cache.path), "--split", "train", "--out", str(tmp_path)]
+    assert main(command) == 0
+    assert f"n = {len(toy_cache.read('train').label_N)} train videos" in capfd.readouterr().err
+
+
+def test_tip_adapter_f_keeps_its_videos_and_their_classes(
+    toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd
+) -> None:
+    config = train_config("tip-adapter-f", overrides=[*QUICK, "data.shots=2", "optim.module_rate=0.01"])
+    train_frozen(config, toy_cache, tmp_path / "tip", silent)
+    command = ["eval", str(tmp_path / "tip"), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    for seed in (0, 1):
+        first, again = load_run(tmp_path / "tip" / f"seed-{seed}"), load_run(tmp_path / "out" / f"tip-seed-{seed}")
+        np.testing.assert_allclose(again.scores_NC, first.scores_NC, rtol=1e-5, atol=1e-7)
+    capfd.readouterr()
+    video = next(path for path in toy_folder.rglob("*.mp4") if str(path).endswith(first.id_N[0]))
+    assert main(["predict", str(video), "--run", str(tmp_path / "tip" / "seed-1"), "--top", "24", "--json"]) == 0
+    (found,) = json.loads(capfd.readouterr().out)
+    shares = [dict(found["best"])[name] for name in first.classes]
+    np.testing.assert_allclose(shares, first.scores_NC[0], atol=2e-3)
+    _edited(tmp_path / "tip" / "seed-1", lambda about, _: about.pop("key_label"))
+    assert main(["predict", str(video), "--run", str(tmp_path / "tip" / "seed-1")]) == 3
+    assert "does not say which classes its cached videos have" in capfd.readouterr().err
+
+
 def test_shared_contexts_are_tested_on_classes_they_never_saw(
     toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd
 ) -> None:
@@ -183,7 +236,7 @@ def test_shared_contexts_are_tested_on_classes_they_never_saw(
     assert run.about["protocol"] == "trained on toy, tested without training"
 
 
-@pytest.mark.parametrize("preset", ["prompts", "vit"])
+@pytest.mark.parametrize("preset", ["prompts", "vit", "tip-adapter-f"])
 def test_what_belongs_to_classes_cannot_be_tested_on_others(
     preset: str, toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd
 ) -> None:

@@ -15,7 +15,7 @@ from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_
 from plfeat.records import FrameSet, Run
 from plfeat.report.runs import find_runs
 from plfeat.shards.reader import Cache
-from plfeat.train.build import Material, build_learner, resident
+from plfeat.train.build import Material, build_learner, build_tip, resident
 from plfeat.train.checkpoint import MODEL, load_member, read_member
 from plfeat.train.fleet import Learner
 
@@ -83,12 +83,25 @@ def evaluate_all(
 
 def open_member(folder: Path, material: Material, device: torch.device) -> Learner:
     """A trained run as a fleet of one."""
-    config, _, _ = read_member(folder)
-    if config.method not in LEARNED or config.method == "tip-adapter-f":
+    config, _, about = read_member(folder)
+    if config.method not in LEARNED:
         raise DataError(f"run {folder}: a {config.method} run keeps no model of its own; train it again on this cache")
-    learner = build_learner([config], material, device)
+    learner: Learner
+    if config.method == "tip-adapter-f":
+        label_EK = _key_label(folder, about, len(material.classes))
+        learner = build_tip([config], material, torch.zeros(*label_EK.shape, material.width, device=device), label_EK)
+    else:
+        learner = build_learner([config], material, device)
     load_member(learner, folder)
     return learner
+
+
+def _key_label(folder: Path, about: dict[str, Any], classes: int) -> torch.Tensor:
+    """The classes of the videos that a Tip-Adapter-F holds, `[1, K]`."""
+    label = about.get("key_label")
+    if not isinstance(label, list) or not all(isinstance(c, int) and 0 <= c < classes for c in label):
+        raise DataError(f"run {folder}: its header does not say which classes its cached videos have")
+    return torch.tensor([label])
 
 
 def check_backbone(folder: Path, about: dict[str, Any], cache: Cache) -> None:
@@ -105,7 +118,7 @@ def check_backbone(folder: Path, about: dict[str, Any], cache: Cache) -> None:
 def check_classes(folder: Path, config: TrainConfig, classes: tuple[str, ...], cache: Cache) -> None:
     """What belongs to a class by its place cannot meet other classes, or the same in another order."""
     learned = config.text.source == "contexts" and config.context.learn and config.context.sharing == "class"
-    if classes == cache.classes or not (learned or config.method == "linear"):
+    if classes == cache.classes or (config.method == "match" and not learned):
         return
     what = "its contexts are" if config.method == "match" else "its weights are"
     if sorted(classes) == sorted(cache.classes):

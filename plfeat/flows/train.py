@@ -27,7 +27,7 @@ from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import environment, save_run
 from plfeat.shards.reader import Cache
 from plfeat.shards.text import NAME, read_texts
-from plfeat.train.build import Material, build_learner, build_tip, resident
+from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, trainable
 from plfeat.train.journal import Journal
@@ -95,7 +95,8 @@ def train_frozen(
         fleet, state, run = given.fleet(seeds), place / STATE, given.name(seeds)
         if resume and state.is_file():
             load_state(fleet, run, state)
-        with Journal(place, seeds, fleet.state.curve, track) as journal:
+        settings = config.model_dump(mode="json", exclude={"seeds"})
+        with Journal(place, seeds, fleet.state.curve, track, settings) as journal:
             fleet.run(given.val, tick, _after_each(journal, run, state))
         _test(given, fleet, trained)
         state.unlink(missing_ok=True)
@@ -136,7 +137,7 @@ class _Given:
         members, train = self.members(seeds), self.samples(self.seen.train)
         chosen_EN = self.seen.chosen_EN[[self.config.seeds.index(seed) for seed in seeds]]
         learner: Learner = (
-            build_tip(members, self.material, train, chosen_EN)
+            build_tip(members, self.material, *tip_keys(train, chosen_EN))
             if self.config.method == "tip-adapter-f"
             else build_learner(members, self.material, self.device)
         )
@@ -243,6 +244,8 @@ def _keep(given: _Given, fleet: Fleet, last: dict[str, torch.Tensor], member: in
         "templates": material.templates if config.text.source == "templates" else (),
         "start_scale": material.start_scale,
     }
+    if config.method == "tip-adapter-f":
+        about["key_label"] = fleet.train.label_N[fleet.chosen_EN[member]].tolist()
     chosen = member_tensors(dict(trainable(fleet.learner)), member)
     other = member_tensors(last, member) if config.select == "best" else None
     save_member(chosen, other, config, cache.classes, about, folder)

@@ -90,6 +90,7 @@ def _row(family: list[Run], hits_SN: NDArray[np.float64], step: Step | None) -> 
     return Row(
         method=first.method,
         seeds=len(family),
+        split=str(first.about.get("split", "test")),
         n=hits_SN.shape[1],
         missing=int(first.about.get("missing", 0)),
         top1=float(hits_SN.mean()),

@@ -90,7 +90,7 @@ def contrasts_as_csv(contrasts: list[Contrast]) -> str:
 def footnotes(rows: list[Row]) -> list[str]:
     missing = max(row.missing for row in rows)
     notes = [
-        f"n = {rows[0].n} test videos"
+        f"n = {rows[0].n} {rows[0].split} videos"
         + (f"; {missing} more have no features and are left out of every row" if missing else "; none missing")
         + ". Intervals: 95 %, over videos and seeds. p: sign-flip permutation paired by video, Holm-corrected, for "
         "these runs on other videos (not for other seeds); n.s. = not significant at 5 %. "

@@ -87,13 +87,18 @@ def build_learner(members: list[TrainConfig], material: Material, device: torch.
     return Matcher(len(members), head, source, interaction, coefficients, material.start_scale).to(device)
 
 
-def build_tip(members: list[TrainConfig], material: Material, train: Samples, chosen_EN: torch.Tensor) -> TipAdapter:
-    """Tip-Adapter over each member's own training videos, still as they were cached."""
-    tip, device = members[0].tip, train.features_NVTD.device
-    video_ND = pool(train.features_NVTD)
+def tip_keys(train: Samples, chosen_EN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What Tip-Adapter starts from: each member's own training videos `[E, K, D]`, as they were cached, and labels."""
+    return pool(train.features_NVTD)[chosen_EN.to(train.features_NVTD.device)], train.label_N[chosen_EN]
+
+
+def build_tip(
+    members: list[TrainConfig], material: Material, keys_EKD: torch.Tensor, label_EK: torch.Tensor
+) -> TipAdapter:
+    tip, device = members[0].tip, keys_EKD.device
     return TipAdapter(
-        video_ND[chosen_EN.to(device)],
-        train.label_N[chosen_EN].to(device),
+        keys_EKD,
+        label_EK.to(device),
         ensemble(build_source(members[0], Draws((0,)), material)).to(device),
         float(torch.tensor(material.start_scale).exp()),
         1.0 if tip.alpha is None else tip.alpha,

@@ -1,11 +1,12 @@
 """A training's curve while it grows: `log.jsonl`, a line an epoch; TensorBoard or Weights & Biases if asked for."""
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from plfeat.errors import UsageError
+from plfeat.errors import UsageError, first_line
 from plfeat.train.fleet import Epoch
 
 TRACKERS = ("tensorboard", "wandb")
@@ -14,10 +15,17 @@ TRACKERS = ("tensorboard", "wandb")
 class Journal:
     """Begins with the epochs that a resumed training already has."""
 
-    def __init__(self, folder: Path, seeds: tuple[int, ...], curve: list[Epoch], track: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        seeds: tuple[int, ...],
+        curve: list[Epoch],
+        track: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
         self.seeds = seeds
         folder.mkdir(parents=True, exist_ok=True)
-        self._tracker = _tracker(track, folder)
+        self._tracker = _tracker(track, folder, settings or {})
         self._file = (folder / "log.jsonl").open("w", encoding="utf-8")
         for epoch in curve:
             self.write(epoch)
@@ -36,7 +44,9 @@ class Journal:
 
     def _by_seed(self, values: list[float]) -> dict[str, float | None]:
         """JSON has no word for what is not a number."""
-        return {str(seed): value if value == value else None for seed, value in zip(self.seeds, values, strict=True)}
+        return {
+            str(seed): value if math.isfinite(value) else None for seed, value in zip(self.seeds, values, strict=True)
+        }
 
     def __enter__(self) -> "Journal":
         return self
@@ -50,10 +60,11 @@ class Journal:
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / "tensorboard"))
+        self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```")
 
     def write(self, epoch: int, values: dict[str, float | None]) -> None:
         for name, value in values.items():
@@ -65,10 +76,15 @@ class _TensorBoard:
 
 
 class _WandB:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         import wandb
 
-        self._run = wandb.init(project="plfeat", name=folder.name, dir=str(folder))
+        try:
+            self._run = wandb.init(project="plfeat", name=folder.name, dir=str(folder), config=settings)
+        except wandb.Error as error:
+            raise UsageError(
+                f"--track wandb: {first_line(error)}; `wandb login`, or WANDB_MODE=offline to sync later"
+            ) from error
 
     def write(self, epoch: int, values: dict[str, float | None]) -> None:
         self._run.log({name: value for name, value in values.items() if value is not None}, step=epoch)
@@ -77,10 +93,10 @@ class _WandB:
         self._run.finish()
 
 
-def _tracker(name: str | None, folder: Path) -> _TensorBoard | _WandB | None:
+def _tracker(name: str | None, folder: Path, settings: dict[str, Any]) -> _TensorBoard | _WandB | None:
     if name is None:
         return None
     try:
-        return _TensorBoard(folder) if name == "tensorboard" else _WandB(folder)
+        return _TensorBoard(folder, settings) if name == "tensorboard" else _WandB(folder, settings)
     except ImportError as error:
         raise UsageError(f"--track {name} needs another package: pip install 'plfeat[tracking]'") from error
