@@ -21,6 +21,7 @@ from plfeat.presets import PRESETS, train_config
 from plfeat.records import silent
 from plfeat.report.runs import load_run
 from plfeat.shards.reader import Cache, open_cache
+from plfeat.train.fleet import Fleet
 from plfeat_cli.main import main
 
 QUICK = ("optim.epochs=2", "interaction.hidden=16", "head.layers=1", "seeds=[0,1]")
@@ -168,6 +169,23 @@ def test_killed_and_resumed_it_is_the_uninterrupted_run(toy_cache: Cache, tmp_pa
     for seed in (0, 1):
         one, two = (load_run(folder / f"seed-{seed}").scores_NC for folder in (killed, tmp_path / "whole"))
         assert np.array_equal(one, two)
+
+
+def test_resumed_what_is_whole_is_not_trained_again(toy_cache: Cache, tmp_path: Path, monkeypatch) -> None:
+    """Towers that are tuned are trained one after the other: of two, one was done when it stopped."""
+    trained, run = [], Fleet.run
+    monkeypatch.setattr(Fleet, "run", lambda fleet, *rest: (trained.append(fleet.seeds), run(fleet, *rest)))
+    config = train_config("text-tuned", overrides=[*QUICK, "optim.epochs=1"])
+    first = train_frozen(config, toy_cache, tmp_path, silent)
+    (tmp_path / "seed-1" / "record.json").unlink()
+    again = train_frozen(config, toy_cache, tmp_path, silent, resume=True)
+    assert trained == [(0,), (1,), (1,)]
+    for one, two in zip(first.runs, again.runs, strict=True):
+        assert one.seed == two.seed
+        np.testing.assert_array_equal(one.scores_NC, two.scores_NC)
+    other = train_config("text-tuned", overrides=[*QUICK, "optim.epochs=1", "optim.encoder_rate=1e-4"])
+    train_frozen(other, toy_cache, tmp_path, silent, resume=True)
+    assert trained[3:] == [(0,), (1,)]
 
 
 def test_a_state_of_other_settings_is_refused(toy_cache: Cache, tmp_path: Path, monkeypatch, capfd) -> None:
@@ -379,8 +397,6 @@ def test_a_wrong_run_is_one_line_and_nothing_is_written(
 def test_a_seed_that_diverges_is_reported_and_the_others_are_whole(
     toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
-    from plfeat.train.fleet import Fleet
-
     one_epoch = Fleet.one_epoch
 
     def poisoned(self: Fleet, val: object) -> None:

@@ -24,11 +24,11 @@ from plfeat.metrics.compare import metrics_of
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import train_config
 from plfeat.records import FrameSet, Run, Tick
-from plfeat.report.runs import environment, save_run
+from plfeat.report.runs import RECORD, environment, load_run, save_run
 from plfeat.shards.reader import Cache
 from plfeat.shards.text import NAME, read_texts
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
-from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
+from plfeat.train.checkpoint import MODEL, load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, trainable
 from plfeat.train.journal import Journal
 
@@ -92,13 +92,17 @@ def train_frozen(
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
         place = out if len(groups) == 1 else out / f"seed-{seeds[0]}"
-        fleet, state, run = given.fleet(seeds), place / STATE, given.name(seeds)
+        state, run = place / STATE, given.name(seeds)
+        if resume and (whole := _finished(out, seeds, run)):
+            trained.runs.extend(whole)
+            continue
+        fleet = given.fleet(seeds)
         if resume and state.is_file():
             load_state(fleet, run, state)
         settings = config.model_dump(mode="json", exclude={"seeds"})
         with Journal(place, seeds, fleet.state.curve, track, settings) as journal:
             fleet.run(given.val, tick, _after_each(journal, run, state))
-        _test(given, fleet, trained)
+        _test(given, fleet, run, trained)
         state.unlink(missing_ok=True)
     if not trained.runs:
         raise PlfeatError(f"training diverged ({diverged(trained)}); try lower rates")
@@ -151,7 +155,14 @@ def _gather(config: TrainConfig, cache: Cache, out: Path, device: str | None, pr
     return _Given(config, cache, out, torch.device(choose_device(device)), seen, test, material, started)
 
 
-def _test(given: _Given, fleet: Fleet, trained: Trained) -> None:
+def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
+    """The runs of a training that came to its end before, whole; or none."""
+    folders = [out / f"seed-{seed}" for seed in seeds]
+    found = [load_run(folder) for folder in folders if (folder / RECORD).is_file() and (folder / MODEL).is_file()]
+    return found if len(found) == len(seeds) and all(one.about.get("training") == run for one in found) else []
+
+
+def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
     """Every member that stayed finite, at its chosen epoch: model and record to disk, its run into `trained`."""
     last = fleet.choose()
     scores_ENC = fleet.learner.score(given.samples(given.test).features_NVTD).cpu().numpy()
@@ -163,6 +174,7 @@ def _test(given: _Given, fleet: Fleet, trained: Trained) -> None:
         about = {
             **about_run(given.cache, given.test),
             "config": own.model_dump(mode="json"),
+            "training": name,
             "protocol": protocol(fleet, member, given.seen),
             "trained_on": len(fleet.chosen_EN[member]),
             "seconds": time.perf_counter() - given.started,
