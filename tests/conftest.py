@@ -24,8 +24,10 @@ from plfeat.train.build import Material, build_learner, build_tip, resident, tip
 from plfeat.train.fleet import Learner, Samples
 
 HOME = Path(__file__).resolve().parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}"}
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
 """For commands run as processes of their own, from any folder."""
+
+torch.set_num_threads(1)  # what is computed here is small: beside other work two threads only wait for each other
 
 
 @pytest.fixture(scope="session")

@@ -271,6 +271,16 @@ def test_scores_in_chunks_are_the_scores_as_a_whole(
         torch.testing.assert_close(matcher.score(features, budget), whole, rtol=1e-5, atol=1e-7)
 
 
+def test_the_mean_score_is_that_of_the_mean_of_both_cosines(toy_tower: TextTower, toy_cache: Cache) -> None:
+    features, scores = torch.from_numpy(toy_cache.read("test").features_NVTD), {}
+    for kind in ("video", "joint", "mean"):
+        fleet = _fleet(_config("pairwise", "seeds=[0,1]", f"interaction.score={kind}"), toy_cache, toy_tower)
+        scores[kind] = fleet.learner.score(features)
+    assert not torch.allclose(scores["video"], scores["joint"], atol=1e-3)
+    expected = ((scores["video"].log() + scores["joint"].log()) / 2).softmax(dim=-1)
+    torch.testing.assert_close(scores["mean"], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_joint_features_made_again_in_the_backward_pass_are_the_same(
     toy_tower: TextTower, toy_cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
