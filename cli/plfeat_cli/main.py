@@ -3,6 +3,7 @@
 Exit codes: 0 ok, 1 failed while running, 2 usage, 3 data, 4 cache, 130 interrupted.
 """
 
+import io
 import os
 import signal
 import sys
@@ -102,6 +103,10 @@ def _open_what_is_closed() -> None:
 
 def entry() -> None:
     _open_what_is_closed()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a bar still gets its number
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin, against whatever else runs here
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.exit(main())

@@ -64,7 +64,7 @@ def describe(cache: Cache) -> dict[str, Any]:
         },
         "text": cache.manifest["text"],
         "spec": cache.spec,
-        "made": json.loads(made.read_text()) if made.is_file() else None,
+        "made": json.loads(made.read_text(encoding="utf-8")) if made.is_file() else None,
     }
 
 

@@ -63,7 +63,7 @@ def verify(
 def how_made(folder: Path, root: Path | None, weights: Path | None) -> tuple[ExtractConfig, Path]:
     """The configuration that made a cache, and where the videos lie."""
     try:
-        made = json.loads((folder / "made.json").read_text())
+        made = json.loads((folder / "made.json").read_text(encoding="utf-8"))
         changes = {} if weights is None else {"weights": weights, "pretrained": None}
         config = build(ExtractConfig, settings={**made["config"], **changes})
         return config, root or Path(made["root"])

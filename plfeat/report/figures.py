@@ -1,5 +1,6 @@
 """Counts in, pictures out."""
 
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +29,7 @@ def confusion_figure(
     axes.set(xlabel="first choice", ylabel="true class")
     axes.set_title(title, parse_math=False)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
-    with publish(path) as part:
+    with publish(path) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a script that no font here has
         figure.savefig(part, format="png", dpi=110, metadata={"Software": None})
     plt.close(figure)

@@ -37,7 +37,7 @@ def save_run(run: Run, metrics: dict[str, Any], folder: Path) -> None:
 def load_run(folder: Path) -> Run:
     record_path, scores_path = folder / RECORD, folder / SCORES
     try:
-        record = json.loads(record_path.read_text())
+        record = json.loads(record_path.read_text(encoding="utf-8"))
         with np.load(scores_path, allow_pickle=False) as arrays:
             scores, label, ids = arrays["scores"], arrays["label"], arrays["id"]
         own = {"method", "seed", "n", "metrics", "classes", "group", "mirror"}

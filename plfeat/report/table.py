@@ -114,7 +114,10 @@ def as_markdown(rows: list[Row], title: str) -> str:
 
 def _markdown(lines: list[list[str]]) -> str:
     header, *rest = lines
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rest))
+    lines = [header, ["---"] * len(header), *rest]
+    return "\n".join(
+        "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in line) + " |" for line in lines
+    )
 
 
 def _percent(share: float) -> str:

@@ -50,7 +50,7 @@ def claim(folder: Path, spec: dict[str, Any]) -> None:
 def stored_spec(folder: Path) -> dict[str, Any]:
     path = folder / "spec.json"
     try:
-        spec = json.loads(path.read_text())
+        spec = json.loads(path.read_text(encoding="utf-8"))
         expected_shards(spec), fingerprint(spec)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CacheError(
@@ -192,7 +192,7 @@ class Books:
 def ledger_paths(folder: Path) -> dict[str, str]:
     """Where the videos of a folder's ledger lay; nothing if it has none yet."""
     try:
-        lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+        lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text(encoding="utf-8").splitlines()]
         return {line["id"]: line["path"] for line in lines if line["path"]}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -111,7 +111,10 @@ def open_cache(path: Path) -> Cache:
         )
         raise CacheError(f"cache {path}: no manifest.json: {reason}")
     try:
-        spec, manifest = json.loads(spec_path.read_text()), json.loads(manifest_path.read_text())
+        spec, manifest = (
+            json.loads(spec_path.read_text(encoding="utf-8")),
+            json.loads(manifest_path.read_text(encoding="utf-8")),
+        )
         said, is_now = manifest["fingerprint"], fingerprint(spec)
         _check_bookkeeping(spec, manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -153,8 +156,9 @@ def state_of(path: Path) -> State:
 
 
 def find_caches(root: Path) -> Iterator[Path]:
-    """Finished caches under `root`, `<root>/<dataset>/<fingerprint>`."""
-    yield from sorted(manifest.parent for manifest in root.glob("*/*/manifest.json"))
+    """Finished caches under `root`, `<root>/<dataset>/<fingerprint>`, or under one of its datasets."""
+    found = (manifest.parent for depth in ("*", "*/*") for manifest in root.glob(f"{depth}/manifest.json"))
+    yield from sorted(found)
 
 
 def read_shard(path: Path, verify: bool = False) -> Shard:

@@ -27,7 +27,7 @@ def offer() -> None:
 
 def untrained() -> CLIP:
     """The architecture, with its frozen token table."""
-    settings: dict[str, Any] = json.loads(CONFIG.read_text())
+    settings: dict[str, Any] = json.loads(CONFIG.read_text(encoding="utf-8"))
     model = CLIP(**settings)
     table = model.token_embedding.weight
     table.data.copy_(token_table(_SEED, *table.shape))

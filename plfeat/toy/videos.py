@@ -58,7 +58,7 @@ def make(out: Path, videos: int, seed: int, tick: Tick, workers: int | None = No
 
 def _marked(folder: Path) -> object:
     try:
-        return json.loads((folder / _MARK).read_text())
+        return json.loads((folder / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
 
