@@ -177,17 +177,23 @@ class OptimConfig(Config):
     weight_decay: Weight = 0.2  # of matrices and contexts
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
-    batch: Count = Field(64, ge=2)
+    batch: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] = 64
     epochs: Count = 50
     warmup_epochs: int = Field(5, ge=0, strict=True)
     compute: Literal["float32", "bfloat16"] | None = None  # of a step; bfloat16 on a GPU, float32 on a CPU
 
 
 class TipConfig(Config):
-    """Tip-Adapter's two numbers. Unset, they are chosen on validation videos, or 1 and 5.5 where there are none."""
+    """Tip-Adapter's two numbers. Unset, Tip-Adapter chooses them on validation videos, or takes 1 and 5.5 where there
+    are none; Tip-Adapter-F learns with 1 and 5.5."""
 
     alpha: Weight | None = None
     beta: Weight | None = None
+
+    @property
+    def unchosen(self) -> tuple[float, float]:
+        """Where nothing is chosen on validation videos."""
+        return 1.0 if self.alpha is None else self.alpha, 5.5 if self.beta is None else self.beta
 
 
 LEARNED = ("match", "linear", "tip-adapter-f")
@@ -220,6 +226,9 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         kind, loss = self.interaction.kind, self.loss
+        idle = sorted(idle_keys(self) & set(changes(self, TrainConfig.model_construct())))
+        if idle:
+            raise ValueError(f"{', '.join(idle)} would change nothing here; leave it out")
         if loss.candidates == "all" and self.text.source == "templates" and self.text.template is None:
             raise ValueError("loss.candidates=all wants one text a class; set text.template or learn contexts")
         if kind == "none" and (loss.contrastive or loss.joint):
@@ -231,6 +240,40 @@ class TrainConfig(Config):
         if kind == "pairwise" and not (loss.contrastive or loss.joint):
             raise ValueError("interaction.kind=pairwise learns from loss.joint or loss.contrastive; both are 0")
         return self
+
+
+def idle_keys(config: TrainConfig) -> set[str]:
+    """The dotted keys that do nothing with such a configuration; a table would name them as if they did."""
+    method, text, inner, loss = config.method, config.text, config.interaction, config.loss
+    learned, matched, textless = method in LEARNED, method == "match", ("linear", "linear-probe", "nearest-mean")
+    idle = {
+        "data": method == "zero-shot",
+        "text": method in textless,
+        "text.sentence": text.source == "templates",
+        "text.template": text.source == "contexts",
+        "text.tune": not matched,
+        "context": method in textless or text.source == "templates",
+        "context.phrase": config.context.start == "random",
+        "head": method not in ("match", "linear"),
+        "head.layers": not config.head.kind.startswith("transf"),
+        "head.heads": not config.head.kind.startswith("transf"),
+        "interaction": not matched,
+        **{f"interaction.{key}": inner.kind == "none" for key in InteractionConfig.model_fields if key != "kind"},
+        "loss": not matched,
+        "loss.temperature": not loss.contrastive,
+        "loss.pairs": not loss.contrastive,
+        "loss.labels": loss.candidates == "all",
+        "optim": not learned,
+        "optim.rate": not matched,
+        "optim.module_rate": matched and config.head.kind == "mean" and inner.kind == "none",
+        "optim.encoder_rate": not text.tune,
+        "tip": not method.startswith("tip-adapter"),
+        "select": not learned,
+    }
+    if inner.text != "parsed":
+        idle["interaction.steps"] = True
+    roots = [key for key, does_nothing in idle.items() if does_nothing]
+    return {key for key in known_keys(TrainConfig) if any(f"{key}.".startswith(f"{root}.") for root in roots)}
 
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -247,14 +290,8 @@ def build(
     """A `cls` from `base`, then `file`, then `settings`, then `overrides` like `optim.rate=1e-3`; later win. `base`
     and `settings` are by dotted key."""
     tree = _tree(base or {})
-    if file is not None:
-        tree = _merge(tree, _read(file))
-    tree = _merge(tree, _tree((settings or {}) | more))
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"override {override!r} is not of the form key=value, for example optim.rate=1e-3")
-        tree = _merge(tree, _nest(key.strip().split("."), _scalar(value)))
+    for layer in _layers(file, overrides, (settings or {}) | more):
+        tree = _merge(tree, layer)
     try:
         _refuse_unknown_keys(cls, tree)
         return cls.model_validate(tree)
@@ -264,7 +301,25 @@ def build(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"config {where}: {said}, found {str(first['input'])[:60]!r}") from error
+        found = f" {where}: {said}, found {str(first['input'])[:60]!r}" if where else f": {said}"
+        raise UsageError(f"config{found}") from error
+
+
+def given(key: str, file: Path | None, overrides: Iterable[str], settings: dict[str, Any] | None) -> list[Any]:
+    """What a top-level key is set to, in each place that sets it."""
+    return [layer[key] for layer in _layers(file, overrides, settings or {}) if key in layer]
+
+
+def _layers(file: Path | None, overrides: Iterable[str], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Later ones win."""
+    if file is not None:
+        yield _read(file)
+    yield _tree(settings)
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"override {override!r} is not of the form key=value, for example optim.rate=1e-3")
+        yield _nest(key.strip().split("."), _scalar(value))
 
 
 def known_keys(cls: type[Config], prefix: str = "") -> Iterator[str]:

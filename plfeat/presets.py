@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plfeat.config import TrainConfig, build
+from plfeat.config import TrainConfig, build, given
+from plfeat.errors import UsageError
 from plfeat.registry import Registry
 
 Settings = dict[str, Any]
@@ -72,7 +73,16 @@ PRESETS: Registry[Settings] = Registry(
 
 
 def train_config(
-    preset: str = "prompts", file: Path | None = None, overrides: Iterable[str] = (), settings: Settings | None = None
+    preset: str | None = None,
+    file: Path | None = None,
+    overrides: Iterable[str] = (),
+    settings: Settings | None = None,
 ) -> TrainConfig:
-    """A preset, changed by a file, by settings, by overrides."""
-    return build(TrainConfig, file, overrides, settings, base={"preset": preset, **PRESETS[preset]})
+    """A preset, changed by a file, by settings, by overrides. One of these may name the preset as well; without any it
+    is `prompts`."""
+    overrides = tuple(overrides)
+    named = {str(name) for name in (preset, *given("preset", file, overrides, settings)) if name is not None}
+    if len(named) > 1:
+        raise UsageError(f"two presets are named, {' and '.join(sorted(map(repr, named)))}; choose one")
+    name = next(iter(named), "prompts")
+    return build(TrainConfig, file, overrides, settings, base={"preset": name, **PRESETS[name]})

@@ -1,6 +1,7 @@
 """Shared parts, all real: toy videos on disk, the shipped toy CLIP, one cache, one whole demo."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.config import ExtractConfig, TrainConfig, build, idle_keys
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.demo import Demo, demo
 from plfeat.flows.extract import extract
@@ -28,6 +29,13 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THR
 """For commands run as processes of their own, from any folder."""
 
 torch.set_num_threads(1)  # what is computed here is small: beside other work two threads only wait for each other
+
+
+def quick(preset: str, wanted: Sequence[str], *sure: str) -> TrainConfig:
+    """A preset with `sure` overrides, and those of the `wanted` ones that would change anything."""
+    idle = idle_keys(train_config(preset, overrides=sure))
+    kept = [override for override in wanted if override.partition("=")[0] not in idle]
+    return train_config(preset, overrides=[*kept, *sure])
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from plfeat.config import ExtractConfig, TrainConfig, build, known_keys
 from plfeat.errors import UsageError
+from plfeat.presets import train_config
 
 
 def test_later_sources_win(tmp_path: Path) -> None:
@@ -67,3 +68,46 @@ def test_a_config_cannot_be_changed() -> None:
 
 def test_known_keys_reach_into_sections() -> None:
     assert {"sample.frames", "model", "dtype"} <= set(known_keys(ExtractConfig))
+
+
+IDLE = [
+    (("prompts",), "text.template=a {}"),
+    (("prompts",), "interaction.hidden=64"),
+    (("prompts",), "optim.module_rate=1"),
+    (("prompts", "head.kind=lstm"), "head.layers=2"),
+    (("plfeat",), "loss.temperature=0.2"),
+    (("plfeat", "interaction.text=mean"), "interaction.steps=1"),
+    (("coop",), "context.phrase=a"),
+    (("actionclip-lstm",), "context.tokens=4"),
+    (("actionclip-lstm",), "text.sentence=before"),
+    (("vit",), "optim.rate=1"),
+    (("vit",), "text.tune=true"),
+    (("tip-adapter-f",), "head.kind=lstm"),
+    (("tip-adapter",), "optim.epochs=3"),
+    (("linear-probe",), "select=best"),
+    (("zero-shot",), "data.shots=1"),
+]
+
+
+@pytest.mark.parametrize(("given", "idle"), IDLE)
+def test_a_setting_that_would_do_nothing_is_refused(given: tuple[str, ...], idle: str) -> None:
+    """A table would name it, and two equal rows would look like a comparison."""
+    preset, *overrides = given
+    train_config(preset, overrides=overrides)
+    with pytest.raises(UsageError, match=f"{idle.partition('=')[0]} would change nothing here"):
+        train_config(preset, overrides=[*overrides, idle])
+
+
+def test_a_preset_may_be_named_in_one_place_and_is_the_base_then(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("preset: paper\nseeds: [4]\n")
+    assert train_config(None, tmp_path / "own.yaml") == train_config("paper", overrides=["seeds=[4]"])
+    assert train_config(overrides=["preset=coop"]) == train_config("coop")
+    with pytest.raises(UsageError, match="two presets are named, 'paper' and 'plfeat'"):
+        train_config("plfeat", tmp_path / "own.yaml")
+    with pytest.raises(UsageError, match="unknown preset 'foo'"):
+        train_config(overrides=["preset=foo"])
+
+
+def test_one_video_is_no_batch() -> None:
+    with pytest.raises(UsageError, match=r"optim\.batch: Input should be greater than or equal to 2"):
+        train_config(overrides=["optim.batch=1"])

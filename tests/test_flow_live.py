@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import learner_of
+from conftest import learner_of, quick
 
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, build
 from plfeat.flows.extract import extract
 from plfeat.flows.work import Means, prepare
-from plfeat.presets import train_config
 from plfeat.records import VideoRef, silent
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
@@ -42,8 +41,8 @@ def test_twenty_steps_over_the_cache_are_twenty_live_steps(
 ) -> None:
     config = build(ExtractConfig, dataset="toy", model="toy", dtype="float32")
     cache = open_cache(extract(config, toy_folder, tmp_path / "cache", silent).path)
-    few = ["optim.epochs=7", "optim.batch=16", "interaction.hidden=16", "seeds=[0]", "head.kind=lstm"]
-    settings = train_config(preset, overrides=few)
+    few = ["optim.epochs=7", "optim.batch=16", "interaction.hidden=16", "seeds=[0]"]
+    settings = quick(preset, few, "head.kind=lstm")
     learner, train, chosen, members = learner_of(settings, cache, toy_tower, {})
     untrained = copy.deepcopy(learner)
     cached = Fleet(learner, members, train, chosen)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import learner_of
+from conftest import learner_of, quick
 from safetensors.torch import load_file
 
 from plfeat.backbone.text import TextTower
@@ -16,7 +16,6 @@ from plfeat.config import TrainConfig
 from plfeat.errors import DataError, UsageError
 from plfeat.loss.match import matching_loss
 from plfeat.metrics.classify import top_k_hits
-from plfeat.presets import train_config
 from plfeat.records import silent
 from plfeat.shards.reader import Cache
 from plfeat.train.build import pool, resident
@@ -49,7 +48,7 @@ KINDS = {
 
 def _config(kind: str, *more: str) -> TrainConfig:
     preset, *own = KINDS[kind]
-    return train_config(preset, overrides=[*FEW, *own, *more])
+    return quick(preset, FEW, *own, *more)
 
 
 def _fleet(config: TrainConfig, cache: Cache, tower: TextTower, **own: list[float]) -> Fleet:
@@ -96,7 +95,7 @@ def test_a_step_asks_the_device_for_nothing(kind: str, toy_tower: TextTower, toy
     """On `meta`, a device that knows shapes and no values: a question would raise, and so would a tensor left behind on
     the CPU. A GPU would answer, after all the work that is queued on it."""
     config = (
-        train_config("actionclip-transf", overrides=[*FEW, "text.tune=true", "text.template=a {}", "seeds=[0]"])
+        quick("actionclip-transf", FEW, "text.tune=true", "text.template=a {}", "seeds=[0]")
         if kind == "tuned"
         else _config(kind, "seeds=[0,1,2]")
     )
@@ -157,11 +156,7 @@ def test_members_that_differ_in_architecture_are_no_fleet(toy_tower: TextTower, 
 def test_every_trainable_parameter_is_in_exactly_one_group_and_in_the_checkpoint(
     kind: str, toy_tower: TextTower, toy_cache: Cache, tmp_path: Path
 ) -> None:
-    config = (
-        train_config("text-tuned", overrides=[*FEW, "seeds=[1]"])
-        if kind == "text tuned"
-        else _config(kind, "seeds=[0,1]")
-    )
+    config = quick("text-tuned", FEW, "seeds=[1]") if kind == "text tuned" else _config(kind, "seeds=[0,1]")
     fleet = _fleet(config, toy_cache, toy_tower)
     wanted = trainable(fleet.learner)
     groups = parameter_groups(fleet.learner, [member.optim for member in fleet.members], CPU)
@@ -179,7 +174,7 @@ def test_training_moves_every_trainable_parameter_and_nothing_else(
     kind: str, toy_tower: TextTower, toy_cache: Cache
 ) -> None:
     config = (
-        train_config("text-tuned", overrides=[*FEW, "seeds=[0]", "optim.encoder_rate=1e-3"])
+        quick("text-tuned", FEW, "seeds=[0]", "optim.encoder_rate=1e-3")
         if kind == "text tuned"
         else _config(kind, "seeds=[0]")
     )
@@ -329,7 +324,7 @@ def test_killed_in_any_epoch_and_resumed_it_ends_as_if_nothing_had_happened(
     kind: str, toy_tower: TextTower, toy_cache: Cache, tmp_path: Path
 ) -> None:
     config = (
-        train_config("text-tuned", overrides=[*FEW, "seeds=[0]", "optim.encoder_rate=1e-3", "select=best"])
+        quick("text-tuned", FEW, "seeds=[0]", "optim.encoder_rate=1e-3", "select=best")
         if kind == "text tuned"
         else _config(kind, "seeds=[0,1]", "select=best")
     )

@@ -84,7 +84,7 @@ def bench_train(
 
     with output.progress(quiet) as tick:
         pace = run(
-            train_config("prompts", config, sets or ()),
+            train_config(None, config, sets or ()),
             model,
             pretrained,
             classes=classes,

@@ -26,7 +26,7 @@ def demo(
     """From nothing to a results table, without a network: toy videos, features, trained prompts, statistics."""
     from plfeat.presets import train_config
 
-    settings = train_config("prompts", config, sets or ())
+    settings = train_config(None, config, sets or ())
     from plfeat.flows.demo import demo as run
 
     with output.progress(quiet) as tick:
@@ -47,7 +47,9 @@ def demo(
 
 def train(
     frozen: Annotated[bool, typer.Option("--frozen", help="Train over cached features, both towers frozen.")] = False,
-    preset: Annotated[str, typer.Option(help="Which method, by name; --list-presets lists them.")] = "prompts",
+    preset: Annotated[
+        str | None, typer.Option(help="Which method, by name; --list-presets lists them. Default: prompts.")
+    ] = None,
     cache: CacheAt = options.CACHE,
     out: Annotated[
         Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")

@@ -28,10 +28,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
-from plfeat.config import TrainConfig
+from plfeat.config import TrainConfig, changes
 from plfeat.errors import UsageError
 from plfeat.flows.backbones import open_backbone
 from plfeat.loss.match import matching_loss
+from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.train.build import Material, build_learner
 from plfeat.train.fleet import Fleet, Samples
@@ -82,6 +83,7 @@ def bench_train(
     device: str | None,
     tick: Tick,
 ) -> Pace:
+    _require_plain(config)
     on = torch.device(choose_device(device))
     backbone = open_backbone(model, pretrained)
     batch, names = config.optim.batch, class_names(classes)
@@ -129,6 +131,14 @@ def bench_train(
         one_of_matmul=flops["one"] * samples_s["one"] / batch / matmul,
         loss_difference=difference,
     )
+
+
+def _require_plain(config: TrainConfig) -> None:
+    other = [key for key in changes(config, train_config()) if not key.startswith(("optim.", "seeds"))]
+    if other:
+        raise UsageError(
+            f"bench train: {other[0]} would make it another step than the plain trainer's; set optim.* only"
+        )
 
 
 def _rounds(

@@ -104,7 +104,7 @@ def _tip(
         return alpha, beta, "as set"
     keys_ND, key_label, held_ND, held_label, where = _held(train_ND, label_N, seen)
     if not len(held_label):
-        return 1.0 if alpha is None else alpha, 5.5 if beta is None else beta, "as nothing could be held out"
+        return *config.tip.unchosen, "as nothing could be held out"
     alphas, betas = ALPHAS if alpha is None else (alpha,), BETAS if beta is None else (beta,)
     alpha, beta, _ = choose_tip(held_ND, held_label, keys_ND, key_label, text_CD, scale, alphas, betas)
     return alpha, beta, f"the best on {where}"

@@ -95,14 +95,13 @@ def tip_keys(train: Samples, chosen_EN: torch.Tensor) -> tuple[torch.Tensor, tor
 def build_tip(
     members: list[TrainConfig], material: Material, keys_EKD: torch.Tensor, label_EK: torch.Tensor
 ) -> TipAdapter:
-    tip, device = members[0].tip, keys_EKD.device
+    device = keys_EKD.device
     return TipAdapter(
         keys_EKD,
         label_EK.to(device),
         ensemble(build_source(members[0], Draws((0,)), material)).to(device),
         float(torch.tensor(material.start_scale).exp()),
-        1.0 if tip.alpha is None else tip.alpha,
-        5.5 if tip.beta is None else tip.beta,
+        *members[0].tip.unchosen,
     ).to(device)
 
 
