@@ -7,7 +7,7 @@ from pathlib import Path
 HOME = Path(__file__).resolve().parents[1]
 GROUND = {"errors", "records", "config", "presets", "registry", "files"}
 ROOMS = {"datasets", "video", "backbone", "shards", "model", "fewshot", "loss", "metrics", "report"}
-CORRIDOR, BOARD, STAIRCASE, DOOR = {"train"}, {"studies", "toy"}, {"flows"}, {"plfeat_cli"}
+CORRIDOR, BOARD, STAIRCASE, DOOR = {"train"}, {"studies", "toy"}, {"flows"}, {"plfeat_cli", "api"}
 
 MAY_IMPORT = (
     dict.fromkeys(GROUND, GROUND)
@@ -15,7 +15,7 @@ MAY_IMPORT = (
     | {"train": GROUND | {"train", "model", "loss", "metrics", "backbone", "shards"}}
     | {room: GROUND | ROOMS | {room} for room in BOARD}
     | {"flows": GROUND | ROOMS | CORRIDOR | BOARD | {"flows"}}
-    | {"plfeat_cli": GROUND | {"flows", "plfeat_cli"}}
+    | {"plfeat_cli": GROUND | {"flows", "plfeat_cli"}, "api": GROUND | {"flows", "shards"}}
 )
 
 
