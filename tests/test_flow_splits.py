@@ -123,9 +123,27 @@ def test_a_cache_with_missing_videos_is_trained_on_and_says_how_many(toy_folder:
     assert (record["n"], record["missing"], record["trained_on"]) == (71, 1, 47)
 
 
-def test_nothing_is_selected_on_the_split_that_is_reported(toy_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where val is what is reported on (its labels are all that is public), it is no validation split."""
-    monkeypatch.setattr(Cache, "evaluation", "val")
-    assert splits(train_config(), (0,), toy_cache).val is None
+def test_nothing_can_be_held_back_of_single_videos(toy_folder: Path, tmp_path: Path, capfd) -> None:
+    for split in ("train", "test"):
+        for name in ("glowing ring", "spinning star"):
+            (tmp_path / "videos" / split / name).mkdir(parents=True)
+            video = next((toy_folder / split / name).iterdir())
+            shutil.copy(video, tmp_path / "videos" / split / name)
+    config = build(ExtractConfig, dataset="folder", model="toy")
+    cache = extract(config, tmp_path / "videos", tmp_path / "cache", silent).path
+    command = ["train", "--frozen", "--cache", str(cache), "--set", "data.holdout=0.5", "--set", "select=best"]
+    assert main([*command, "--out", str(tmp_path / "out"), "-q"]) == 3
+    assert "no class has two training videos" in capfd.readouterr().err
+
+
+def test_nothing_is_selected_on_the_split_that_is_reported(toy_folder: Path, tmp_path: Path) -> None:
+    """Where only val has labels, it is what is reported on, and no validation split."""
+    for split, source in (("train", "train"), ("val", "test")):
+        for name in ("glowing ring", "spinning star"):
+            shutil.copytree(toy_folder / source / name, tmp_path / "videos" / split / name)
+    config = build(ExtractConfig, dataset="folder", model="toy")
+    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent).path)
+    assert cache.evaluation == "val"
+    assert splits(train_config(), (0,), cache).val is None
     with pytest.raises(UsageError, match="reports on its split val; keep some training videos back"):
-        splits(train_config(overrides=["select=best"]), (0,), toy_cache)
+        splits(train_config(overrides=["select=best"]), (0,), cache)

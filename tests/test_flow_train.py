@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ENVIRONMENT
+from conftest import ENVIRONMENT, quick
 from safetensors.torch import load_file, save_file
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig, build, idle_keys
 from plfeat.flows.extract import extract
 from plfeat.flows.train import train_frozen
 from plfeat.presets import PRESETS, train_config
@@ -28,15 +28,17 @@ QUICK = ("optim.epochs=2", "interaction.hidden=16", "head.layers=1", "seeds=[0,1
 PLFEAT = [sys.executable, "-m", "plfeat_cli.main"]
 
 
-def sets(*more: str) -> list[str]:
-    return [word for key in (*QUICK, *more) for word in ("--set", key)]
+def sets(*more: str, preset: str = "prompts") -> list[str]:
+    idle = idle_keys(train_config(preset, overrides=more))
+    kept = [override for override in QUICK if override.partition("=")[0] not in idle]
+    return [word for key in (*kept, *more) for word in ("--set", key)]
 
 
 @pytest.fixture(scope="module")
 def trained(toy_cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seeds of the whole thing, class contexts and pairwise interaction."""
     folder = tmp_path_factory.mktemp("trained")
-    train_frozen(train_config("plfeat", overrides=QUICK), toy_cache, folder, silent)
+    train_frozen(quick("plfeat", QUICK), toy_cache, folder, silent)
     return folder
 
 
@@ -66,7 +68,7 @@ def test_every_preset_trains_and_is_tested(preset: str, toy_cache: Cache, tmp_pa
         str(tmp_path),
         "--json",
     ]
-    assert main([*command, *sets()]) == 0
+    assert main([*command, *sets(preset=preset)]) == 0
     out, _ = capfd.readouterr()
     (row,) = json.loads(out)["rows"]
     assert row["n"] == 72
@@ -82,7 +84,7 @@ def test_every_preset_trains_and_is_tested(preset: str, toy_cache: Cache, tmp_pa
 
 def test_a_shot_is_one_video_of_every_class_another_for_every_seed(toy_cache: Cache, tmp_path: Path) -> None:
     for preset in ("prompts", "linear-probe", "tip-adapter", "nearest-mean"):
-        config = train_config(preset, overrides=[*QUICK, "data.shots=1"])
+        config = quick(preset, QUICK, "data.shots=1")
         runs = train_frozen(config, toy_cache, tmp_path / preset, silent).runs
         assert [run.seed for run in runs] == [0, 1]
         assert runs[0].method.startswith(f"{preset}, data.shots=1")
@@ -90,11 +92,11 @@ def test_a_shot_is_one_video_of_every_class_another_for_every_seed(toy_cache: Ca
 
 
 def test_the_record_says_how_the_epoch_was_chosen(toy_cache: Cache, tmp_path: Path) -> None:
-    last = train_frozen(train_config("prompts", overrides=QUICK), toy_cache, tmp_path / "last", silent).runs[0]
+    last = train_frozen(quick("prompts", QUICK), toy_cache, tmp_path / "last", silent).runs[0]
     assert last.about["protocol"] == "the last of 2 epochs; nothing was selected"
     assert last.about["trained_on"] == 48
     assert not (tmp_path / "last" / "seed-0" / "last.safetensors").exists()
-    config = train_config("prompts", overrides=[*QUICK, "data.holdout=0.5", "select=best"])
+    config = quick("prompts", QUICK, "data.holdout=0.5", "select=best")
     best = train_frozen(config, toy_cache, tmp_path / "best", silent).runs[0]
     assert best.about["protocol"].endswith("of 2, the earliest best on 24 held-out training videos")
     assert best.about["trained_on"] == 24
@@ -114,7 +116,7 @@ def test_log_and_curve_have_a_line_for_every_epoch(trained: Path) -> None:
 def test_curves_are_drawn_for_tensorboard(toy_cache: Cache, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train_frozen(train_config("prompts", overrides=QUICK), toy_cache, tmp_path, silent, track="tensorboard")
+    train_frozen(quick("prompts", QUICK), toy_cache, tmp_path, silent, track="tensorboard")
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss/seed-1")] == [1, 2]
@@ -175,7 +177,7 @@ def test_resumed_what_is_whole_is_not_trained_again(toy_cache: Cache, tmp_path: 
     """Towers that are tuned are trained one after the other: of two, one was done when it stopped."""
     trained, run = [], Fleet.run
     monkeypatch.setattr(Fleet, "run", lambda fleet, *rest: (trained.append(fleet.seeds), run(fleet, *rest)))
-    config = train_config("text-tuned", overrides=[*QUICK, "optim.epochs=1"])
+    config = quick("text-tuned", QUICK, "optim.epochs=1")
     first = train_frozen(config, toy_cache, tmp_path, silent)
     (tmp_path / "seed-1" / "record.json").unlink()
     again = train_frozen(config, toy_cache, tmp_path, silent, resume=True)
@@ -183,7 +185,7 @@ def test_resumed_what_is_whole_is_not_trained_again(toy_cache: Cache, tmp_path: 
     for one, two in zip(first.runs, again.runs, strict=True):
         assert one.seed == two.seed
         np.testing.assert_array_equal(one.scores_NC, two.scores_NC)
-    other = train_config("text-tuned", overrides=[*QUICK, "optim.epochs=1", "optim.encoder_rate=1e-4"])
+    other = quick("text-tuned", QUICK, "optim.epochs=1", "optim.encoder_rate=1e-4")
     train_frozen(other, toy_cache, tmp_path, silent, resume=True)
     assert trained[3:] == [(0,), (1,)]
 
@@ -221,7 +223,7 @@ def test_a_table_says_on_which_split_it_was_made(trained: Path, toy_cache: Cache
 def test_tip_adapter_f_keeps_its_videos_and_their_classes(
     toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd
 ) -> None:
-    config = train_config("tip-adapter-f", overrides=[*QUICK, "data.shots=2", "optim.module_rate=0.01"])
+    config = quick("tip-adapter-f", QUICK, "data.shots=2", "optim.module_rate=0.01")
     train_frozen(config, toy_cache, tmp_path / "tip", silent)
     command = ["eval", str(tmp_path / "tip"), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]
     assert main(command) == 0
@@ -242,23 +244,23 @@ def test_tip_adapter_f_keeps_its_videos_and_their_classes(
 def test_shared_contexts_are_tested_on_classes_they_never_saw(
     toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd
 ) -> None:
-    shared = train_config("plfeat", overrides=[*QUICK, "context.sharing=shared"])
+    shared = quick("plfeat", QUICK, "context.sharing=shared")
     train_frozen(shared, toy_cache, tmp_path / "shared", silent)
     command = ["eval", str(tmp_path / "shared"), "--cache", str(other_cache.path), "--out", str(tmp_path / "out")]
     assert main([*command, "--json"]) == 0
     (row,) = json.loads(capfd.readouterr().out)["rows"]
     assert row["method"].startswith("plfeat, context.sharing=shared")
-    assert row["method"].endswith(", from toy")
+    assert row["method"].endswith(f", from toy @{toy_cache.fingerprint[:6]}")
     run = load_run(tmp_path / "out" / "shared-seed-0")
     assert run.classes == other_cache.classes
-    assert run.about["protocol"] == "trained on toy, tested without training"
+    assert run.about["protocol"] == f"trained on toy @{toy_cache.fingerprint[:6]}, tested here without training"
 
 
 @pytest.mark.parametrize("preset", ["prompts", "vit", "tip-adapter-f"])
 def test_what_belongs_to_classes_cannot_be_tested_on_others(
     preset: str, toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd
 ) -> None:
-    train_frozen(train_config(preset, overrides=QUICK), toy_cache, tmp_path / "run", silent)
+    train_frozen(quick(preset, QUICK), toy_cache, tmp_path / "run", silent)
     command = ["eval", str(tmp_path / "run"), "--cache", str(other_cache.path), "--out", str(tmp_path / "out")]
     assert main(command) == 3
     assert f"of its own 24 classes; cache {other_cache.path} has 4 others" in capfd.readouterr().err
@@ -366,7 +368,12 @@ def _no_model(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
+def _empty_settings(folder: Path) -> None:
+    (folder / "config.json").write_text("")
+
+
 BAD = [
+    (_empty_settings, 3, "config.json is not what model.safetensors was trained with"),
     (_pickled, 3, "not a safetensors file"),
     (_headless, 3, "not a safetensors file of plfeat"),
     (_other_backbone, 4, "trained over features with weights_sha256 0000000000000000, but cache"),
@@ -431,7 +438,7 @@ def test_ten_samples_of_a_video_are_averaged_or_one_is_looked_at(toy_folder: Pat
     """The paper tests on ten random samples; a cache that has them can be tested on fewer."""
     config = build(ExtractConfig, dataset="toy", model="toy", settings={"sample.test_views": 3, "sample.views": 2})
     cache = open_cache(extract(config, toy_folder, tmp_path / "cache", silent).path)
-    run = train_frozen(train_config("plfeat", overrides=QUICK), cache, tmp_path / "run", silent).runs[0]
+    run = train_frozen(quick("plfeat", QUICK), cache, tmp_path / "run", silent).runs[0]
     for views in (1, 3):
         command = ["eval", str(tmp_path / "run" / "seed-0"), "--cache", str(cache.path), "--views", str(views)]
         assert main([*command, "--out", str(tmp_path / str(views)), "-q"]) == 0
@@ -441,3 +448,156 @@ def test_ten_samples_of_a_video_are_averaged_or_one_is_looked_at(toy_folder: Pat
     assert one.method.endswith(", views=1")
     assert main([*command[:-1], "4"]) == 2
     assert "has 3 of a video in split 'test'" in capfd.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def resampled(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """The same videos, other frames of them."""
+    config = build(ExtractConfig, dataset="toy", model="toy", settings={"sample.seed": 9, "sample.views": 2})
+    return open_cache(extract(config, toy_folder, tmp_path_factory.mktemp("resampled"), silent).path)
+
+
+def test_what_was_learned_elsewhere_never_shares_a_row(
+    toy_cache: Cache, resampled: Cache, tmp_path: Path, capfd
+) -> None:
+    """Not even where the dataset has the same name: it may be another fold of it."""
+    train_frozen(quick("prompts", QUICK, "seeds=[0]"), toy_cache, tmp_path / "here", silent)
+    train_frozen(quick("prompts", QUICK, "seeds=[1]"), resampled, tmp_path / "there", silent)
+    command = ["eval", str(tmp_path / "here"), str(tmp_path / "there"), "--cache", str(toy_cache.path)]
+    assert main([*command, "--out", str(tmp_path / "both"), "--json"]) == 0
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    assert [(row["method"], row["seeds"]) for row in rows] == [
+        ("prompts, optim.epochs=2", 1),
+        (f"prompts, optim.epochs=2, from toy @{resampled.fingerprint[:6]}", 1),
+    ]
+
+
+def test_runs_of_the_same_name_are_tested_beside_each_other_and_copies_once(
+    toy_cache: Cache, tmp_path: Path, capfd
+) -> None:
+    one, other = quick("prompts", QUICK, "seeds=[0]"), quick("prompts", QUICK, "seeds=[0]", "context.tokens=8")
+    train_frozen(one, toy_cache, tmp_path / "a" / "x", silent)
+    train_frozen(other, toy_cache, tmp_path / "b" / "x", silent)
+    shutil.copytree(tmp_path / "a", tmp_path / "c")
+    command = ["eval", *(str(tmp_path / name) for name in "abc"), "--cache", str(toy_cache.path), "--json"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    rows = json.loads(capfd.readouterr().out)["rows"]
+    assert [(row["method"], row["seeds"]) for row in rows] == [
+        ("prompts, optim.epochs=2", 1),
+        ("prompts, context.tokens=8, optim.epochs=2", 1),
+    ]
+    assert {load_run(folder).method for folder in (tmp_path / "out").iterdir()} == {row["method"] for row in rows}
+
+
+def test_a_training_and_its_evaluation_can_share_a_table(
+    trained: Path, toy_cache: Cache, tmp_path: Path, capfd
+) -> None:
+    """Alone and in a fleet the last bits of a score may differ; that is no other run."""
+    for split in ("test", "train"):
+        command = ["eval", str(trained), "--cache", str(toy_cache.path), "--out", str(tmp_path / split)]
+        assert main([*command, "--split", split]) == 0
+    capfd.readouterr()
+    assert main(["report", str(trained), str(tmp_path / "test"), "--out", str(tmp_path / "table"), "--json"]) == 0
+    (row,) = json.loads(capfd.readouterr().out)["rows"]
+    assert row["seeds"] == 2
+    assert main(["report", str(trained), str(tmp_path / "train"), "--out", str(tmp_path / "no")]) == 3
+    assert "over different videos (" in capfd.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_resumed_another_trainings_model_is_not_taken_for_ones_own(toy_cache: Cache, tmp_path: Path) -> None:
+    """As after a kill between the files of a second training into the same folder."""
+    own, other = quick("prompts", QUICK, "seeds=[0]"), quick("prompts", QUICK, "seeds=[0]", "optim.rate=0.05")
+    for name, config in (("own", own), ("other", other)):
+        train_frozen(config, toy_cache, tmp_path / name, silent)
+    model = (tmp_path / "own" / "seed-0" / "model.safetensors").read_bytes()
+    for damage in ("model.safetensors", "config.json", "scores.npz"):
+        again = Path(shutil.copytree(tmp_path / "own", tmp_path / f"again-{damage}"))
+        shutil.copy(tmp_path / "other" / "seed-0" / damage, again / "seed-0" / damage)
+        if damage == "scores.npz":
+            (again / "seed-0" / damage).write_bytes(b"")
+        train_frozen(own, toy_cache, again, silent, resume=True)
+        assert (again / "seed-0" / "model.safetensors").read_bytes() == model
+        assert load_run(again / "seed-0").method == load_run(tmp_path / "own" / "seed-0").method
+        assert main(["eval", str(again), "--cache", str(toy_cache.path), "--out", str(tmp_path / f"e-{damage}")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "more", "first"),
+    [
+        ("release", (), "[V1]"),
+        ("plfeat", ("text.source=templates",), None),
+        ("paper", ("text.source=templates", "text.template=behold {} now"), "behold"),
+    ],
+)
+def test_texts_that_nobody_learned_are_explained_too(
+    preset: str, more: tuple[str, ...], first: str | None, toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd
+) -> None:
+    train_frozen(quick(preset, QUICK, "seeds=[0]", *more), toy_cache, tmp_path / "run", silent)
+    video = str(next((toy_folder / "test" / "spinning star").iterdir()))
+    command = ["predict", video, "--run", str(tmp_path / "run" / "seed-0"), "--explain", "-q"]
+    assert main(command) == 0
+    capfd.readouterr()
+    assert main([*command, "--json"]) == 0
+    (found,) = json.loads(capfd.readouterr().out)
+    words = found["why"]["words"]
+    assert all(len(step) == len(words) for step in found["why"]["word_attention"])
+    assert found["why"]["word_attention"]
+    assert " ".join(found["best"][0][0].split()) in " ".join(words)
+    assert first is None or words[0] == first
+
+
+def test_what_an_earlier_run_left_in_the_folder_goes(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    best = quick("prompts", QUICK, "seeds=[0]", "select=best", "data.holdout=0.5")
+    train_frozen(best, toy_cache, tmp_path, silent)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "seed-0").iterdir()}
+    assert len(set(modes.values())) == 1, modes
+    train_frozen(quick("prompts", QUICK, "seeds=[0]"), toy_cache, tmp_path, silent)
+    assert not (tmp_path / "seed-0" / "last.safetensors").exists()
+    train_frozen(train_config("nearest-mean", overrides=["seeds=[0]"]), toy_cache, tmp_path, silent)
+    assert sorted(path.name for path in (tmp_path / "seed-0").iterdir()) == ["record.json", "scores.npz"]
+    assert main(["eval", str(tmp_path), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]) == 3
+
+
+def test_two_trainings_do_not_write_into_one_folder(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    from plfeat.train.journal import Journal
+
+    with Journal(tmp_path, (0,), []):
+        command = ["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path), *sets()]
+        assert main(command) == 2
+    assert "another training writes there now" in capfd.readouterr().err
+    assert main(command) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        (["train", "--frozen", "--device", "foo"], 2, "--device foo: expected cpu, cuda or cuda:N"),
+        (["train", "--frozen", "--preset", "zero-shot", "--device", "meta"], 2, "expected cpu"),
+        (["train", "--frozen", "--preset", "nearest-mean", "--track", "tensorboard"], 2, "has no curve"),
+        (["train", "--frozen", "--device", "cuda:31"], 2, "CUDA devices here"),
+        (["bench", "train", "--set", "head.kind=lstm"], 2, "another step than the plain trainer's"),
+        (["bench", "train", "--set", "method=linear"], 2, "another step than the plain trainer's"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(
+    command: list[str], code: int, said: str, toy_cache: Cache, tmp_path: Path, capfd
+) -> None:
+    place = [] if command[0] == "bench" else ["--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]
+    assert main([*command, *place]) == code
+    err = capfd.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_texts_are_the_ones_the_manifest_knows(toy_cache: Cache, other_cache: Cache, tmp_path: Path, capfd) -> None:
+    for number, change in enumerate(
+        [lambda path: path.unlink(), lambda path: shutil.copy(other_cache.path / "text.h5", path)]
+    ):
+        cache = Path(shutil.copytree(toy_cache.path, tmp_path / str(number)))
+        change(cache / "text.h5")
+        command = ["train", "--frozen", "--preset", "zero-shot-ensemble", "--cache", str(cache)]
+        assert main([*command, "--out", str(tmp_path / "out")]) == 4
+        assert "text.h5: missing, or not the file it was" in capfd.readouterr().err
+        assert not (tmp_path / "out").exists()

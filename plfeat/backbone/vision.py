@@ -4,6 +4,7 @@ Shapes: K frames of one video, B batch, C channels, H W pixels, R all frames of 
 """
 
 import copy
+import re
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from plfeat.backbone.pixels import Pixels
-from plfeat.errors import PlfeatError, UsageError
+from plfeat.errors import UsageError
 
 ALSO = ("pre", "patch")
 """What can be kept beside the projected features: the same before the projection, and every patch."""
@@ -188,8 +189,10 @@ def choose_device(wanted: str | None) -> str:
     """The GPU where there is one."""
     if wanted is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.startswith("cuda") and not torch.cuda.is_available():
-        raise PlfeatError(f"--device {wanted}: torch sees no CUDA device here; use --device cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+        raise UsageError(f"--device {wanted}: expected cpu, cuda or cuda:N")
+    if wanted != "cpu" and int(wanted[5:] or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {wanted}: torch sees {torch.cuda.device_count()} CUDA devices here")
     return wanted
 
 

@@ -1,6 +1,7 @@
 """A trained run and a cache in, what the run says about the cache's videos out. And chance, the lowest rung."""
 
 import time
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,7 @@ def evaluate(
     """Tests a trained run again, on any split, or on another dataset's cache, whose classes it has never seen. Of the
     cached views only the first so many are looked at."""
     started, split = time.perf_counter(), split or cache.evaluation
-    config, classes, about = read_member(folder)
-    check_backbone(folder, about, cache)
-    check_classes(folder, config, classes, cache)
+    config, about = fitting_member(folder, cache)
     frames = read(cache, split)
     on = torch.device(choose_device(device))
     learner = open_member(folder, material_of(cache, frames, pretrained), on)
@@ -42,12 +41,9 @@ def evaluate(
     if views is not None and views > cached:
         raise UsageError(f"eval --views {views}: cache {cache.path} has {cached} of a video in split {split!r}")
     scores_NC = learner.score(resident(frames, config, on).features_NVTD[:, :views])[0].cpu().numpy()
-    own = about["dataset"] == cache.spec["dataset"]["name"]
-    method = (
-        method_of(config)
-        + ("" if own else f", from {about['dataset']}")
-        + ("" if views is None else f", views={views}")
-    )
+    own = about["fingerprint"] == cache.fingerprint
+    origin = f"{about['dataset']} @{about['fingerprint'][:6]}"  # the same dataset may be split or sampled otherwise
+    method = method_of(config) + ("" if own else f", from {origin}") + ("" if views is None else f", views={views}")
     record = {
         **about_run(cache, frames),
         "split": split,
@@ -55,7 +51,7 @@ def evaluate(
         "config": config.model_dump(mode="json"),
         "run": folder.name,
         "trained_on": about["fingerprint"],
-        "protocol": "tested again" if own else f"trained on {about['dataset']}, tested without training",
+        "protocol": "tested again" if own else f"trained on {origin}, tested here without training",
         "seconds": time.perf_counter() - started,
     }
     return keep_run(run_of(method, config.seeds[0], scores_NC, cache, frames, record), out)
@@ -74,11 +70,30 @@ def evaluate_all(
     found = [folder for folder in find_runs(folders) if (folder / MODEL).is_file()]
     if not found:
         raise DataError(f"eval: no trained model under {', '.join(map(str, folders))}; `plfeat train` makes some")
-    names = [f"{folder.parent.name}-{folder.name}" for folder in found]
+    for folder in found:  # if one of them does not fit, nothing is written
+        fitting_member(folder, cache)
     return [
         evaluate(folder, cache, out / name, split, pretrained, device, views)
-        for folder, name in zip(found, names, strict=True)
+        for folder, name in zip(found, _names(found), strict=True)
     ]
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """A name for each, from its last two parts, and a number where others have these too."""
+    names: list[str] = []
+    for folder in folders:
+        whole = folder.absolute()
+        name = f"{whole.parent.name}-{whole.name}"
+        names.append(next(free for free in chain([name], (f"{name}-{n}" for n in count(2))) if free not in names))
+    return names
+
+
+def fitting_member(folder: Path, cache: Cache) -> tuple[TrainConfig, dict[str, Any]]:
+    """A member's settings and what its header says, or an error if it cannot be tested on this cache."""
+    config, classes, about = read_member(folder)
+    check_backbone(folder, about, cache)
+    check_classes(folder, config, classes, cache)
+    return config, about
 
 
 def open_member(folder: Path, material: Material, device: torch.device) -> Learner:

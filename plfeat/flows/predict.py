@@ -13,11 +13,12 @@ from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.evaluate import open_member
 from plfeat.flows.work import Kit, Means, gather
+from plfeat.model.prompt import tokens_before
 from plfeat.records import Tick, VideoRef
 from plfeat.shards.hdf5 import unpack
 from plfeat.train.build import Material
 from plfeat.train.checkpoint import read_member
-from plfeat.train.explain import Explanation, explain
+from plfeat.train.explain import Explanation, explain, words_of
 from plfeat.train.matcher import Matcher
 
 
@@ -77,7 +78,12 @@ def predict(
 def _why(learner: Any, config: TrainConfig, material: Material, label: int, frames_TD: torch.Tensor) -> Explanation:
     if not isinstance(learner, Matcher):
         raise UsageError(f"--explain: a run of method {config.method} reads no text; there is nothing to look into")
-    return explain(learner, material.tower, material.classes[label], label * learner.per_class, frames_TD)
+    context, template = config.context, None
+    if config.text.source == "templates":
+        template = config.text.template or material.templates[0]
+    before = tokens_before(context.tokens, context.position)
+    words = words_of(material.tower, material.classes[label], template, context.tokens, before)
+    return explain(learner, material.tower, words, label * learner.per_class, frames_TD)
 
 
 def _kit(folder: Path, about: dict[str, Any], pretrained: str | None, device: str | None) -> Kit:

@@ -24,6 +24,8 @@ from plfeat.report.table import (
     footnotes,
 )
 
+_SAME = 1e-4  # what a fleet promises
+
 
 @dataclass(frozen=True)
 class Report:
@@ -54,7 +56,8 @@ class Report:
 def report(run_roots: list[Path], out: Path, title: str, against: str | None = None) -> Report:
     """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix. With
     `against`, a second table: every other method against that one, stratum by stratum."""
-    runs = _distinct({folder: load_run(folder) for folder in find_runs(run_roots)})
+    folders = find_runs(run_roots)
+    runs = _distinct([load_run(folder) for folder in folders], folders)
     means = {method: _mean_hits(runs, method) for method in dict.fromkeys(run.method for run in runs)}
     runs = sorted(runs, key=lambda run: (means[run.method], run.method, run.seed))
     compared = [] if against is None else contrasts(runs, against)
@@ -69,7 +72,7 @@ def report(run_roots: list[Path], out: Path, title: str, against: str | None = N
 
 def summarise(runs: list[Run]) -> Report:
     """The rows alone; nothing is written."""
-    return Report(rows_of(runs), [])
+    return Report(rows_of(_distinct(runs)), [])
 
 
 def write_report(runs: list[Run], out: Path, title: str) -> Report:
@@ -84,17 +87,22 @@ def write_report(runs: list[Run], out: Path, title: str) -> Report:
     return Report(rows, files)
 
 
-def _distinct(found: dict[Path, Run]) -> list[Run]:
-    """Copies of one run count once. Runs over several caches say which, so that no row mixes them."""
-    several = len({run.about.get("fingerprint") for run in found.values()}) > 1
-    kept: dict[tuple[str, int], tuple[Path, Run]] = {}
-    for folder, run in found.items():
+def _distinct(runs: list[Run], folders: list[Path] | None = None) -> list[Run]:
+    """Copies of one run count once, also where it was tested again: alone and in a fleet the last bits may differ. Runs
+    over several caches say which, so that no row mixes them."""
+    several = len({run.about.get("fingerprint") for run in runs}) > 1
+    kept: dict[tuple[str, int], tuple[int, Run]] = {}
+    for number, run in enumerate(runs):
         method = f"{run.method} @{run.about.get('fingerprint', '?')[:6]}" if several else run.method
-        first, other = kept.setdefault((method, run.seed), (folder, replace(run, method=method)))
-        if not np.array_equal(other.scores_NC, run.scores_NC):
+        first, other = kept.setdefault((method, run.seed), (number, replace(run, method=method)))
+        which = f"runs {folders[first]} and {folders[number]} are both" if folders else "two runs are"
+        if other.id_N != run.id_N:
             raise DataError(
-                f"runs {first} and {folder} are both {method!r} with seed {run.seed}, but differ; report one"
+                f"{which} {method!r} with seed {run.seed}, over different videos ({len(other.id_N)} and "
+                f"{len(run.id_N)}); only runs over the same videos can share a table"
             )
+        if not np.allclose(other.scores_NC, run.scores_NC, rtol=0, atol=_SAME):
+            raise DataError(f"{which} {method!r} with seed {run.seed}, but differ; report one")
     return [run for _, run in kept.values()]
 
 

@@ -34,6 +34,10 @@ def splits(config: TrainConfig, seeds: tuple[int, ...], cache: Cache) -> Splits:
     kept, held = np.arange(len(train.label_N)), None
     if config.data.holdout:
         kept, held = hold_out(train.label_N, config.data.holdout, seed=0)
+        if not len(held):
+            raise DataError(
+                f"cache {cache.path}: no class has two training videos, so data.holdout can keep none of them back"
+            )
     label_N = train.label_N[kept]
     shots = config.data.shots
     chosen = [kept if shots is None else kept[few_shots(label_N, shots, seed)] for seed in seeds]

@@ -12,6 +12,7 @@ from plfeat.files import sha256_of
 from plfeat.flows.work import Kit
 from plfeat.model.templates import TEMPLATES
 from plfeat.shards.hdf5 import pack
+from plfeat.shards.reader import Cache
 from plfeat.shards.text import NAME, Texts, read_texts, write_texts
 
 _AT_ONCE = 256  # texts in one pass of the tower
@@ -48,6 +49,17 @@ def keep_texts(folder: Path, kit: Kit, classes: tuple[str, ...], wanted: tuple[s
         there = make_texts(tower.to(kit.device), classes, wanted or TEMPLATES, kit.config.dtype)
         write_texts(path, there)
     return {"name": NAME, "sha256": sha256_of(path), "templates": len(there.templates)}
+
+
+def texts_of(cache: Cache) -> Texts | None:
+    """A cache's texts, as its manifest knows them; None if it never had any."""
+    said = cache.manifest["text"]
+    if not said["name"]:
+        return None
+    path = cache.path / said["name"]
+    if not path.is_file() or sha256_of(path) != said["sha256"]:
+        raise CacheError(f"{path}: missing, or not the file it was; run the same `plfeat extract` again")
+    return read_texts(path)
 
 
 def make_texts(tower: TextTower, classes: tuple[str, ...], templates: tuple[str, ...], dtype: str) -> Texts:

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig, changes
-from plfeat.errors import PlfeatError
+from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import sha256_of_json, write_text
 from plfeat.flows.backbones import backbone_of
 from plfeat.flows.splits import Splits, read, splits
+from plfeat.flows.texts import texts_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import train_config
 from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import RECORD, environment, load_run, save_run
 from plfeat.shards.reader import Cache
-from plfeat.shards.text import NAME, read_texts
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
-from plfeat.train.checkpoint import MODEL, load_state, member_tensors, save_member, save_state
+from plfeat.train.checkpoint import forget_member, load_state, member_tensors, read_member, save_member, save_state
 from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, trainable
 from plfeat.train.journal import Journal
 
@@ -58,8 +58,7 @@ def run_name(config: Any, cache: Cache) -> str:
 
 def material_of(cache: Cache, frames: FrameSet, pretrained: str | None = None) -> Material:
     """What can be built on before anything is trained. Of the backbone only the text tower stays in memory."""
-    backbone, path = backbone_of(cache, pretrained), cache.path / NAME
-    texts = read_texts(path) if path.is_file() else None
+    backbone, texts = backbone_of(cache, pretrained), texts_of(cache)
     return Material(
         tower=TextTower(backbone.model, backbone.tokenizer),
         classes=cache.classes,
@@ -83,11 +82,14 @@ def train_frozen(
     track: str | None = None,
 ) -> Trained:
     """Trains one member per seed on the cached train split and tests it; a folder `out/seed-<n>` each."""
+    chosen = choose_device(device)
     if config.method not in LEARNED:
         from plfeat.flows.classical import classical
 
+        if track is not None:
+            raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
         return Trained(classical(config, cache, out, pretrained))
-    given = _gather(config, cache, out, device, pretrained)
+    given = _gather(config, cache, out, chosen, pretrained)
     trained = Trained([], missing=(given.seen.train.missing, given.seen.train.missing + len(given.seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
@@ -148,18 +150,22 @@ class _Given:
         return Fleet(learner, members, train, chosen_EN)
 
 
-def _gather(config: TrainConfig, cache: Cache, out: Path, device: str | None, pretrained: str | None) -> _Given:
+def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, pretrained: str | None) -> _Given:
     started = time.perf_counter()
     seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
     material = material_of(cache, seen.train, pretrained)
-    return _Given(config, cache, out, torch.device(choose_device(device)), seen, test, material, started)
+    return _Given(config, cache, out, torch.device(device), seen, test, material, started)
 
 
 def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
     """The runs of a training that came to its end before, whole; or none."""
     folders = [out / f"seed-{seed}" for seed in seeds]
-    found = [load_run(folder) for folder in folders if (folder / RECORD).is_file() and (folder / MODEL).is_file()]
-    return found if len(found) == len(seeds) and all(one.about.get("training") == run for one in found) else []
+    try:
+        found = [(read_member(folder)[2], load_run(folder)) for folder in folders]
+    except DataError:
+        return []
+    same = all(about.get("training") == one.about.get("training") == run for about, one in found)
+    return [one for _, one in found] if same else []
 
 
 def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
@@ -181,9 +187,9 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
             "members": len(fleet.members),
         }
         folder = given.out / f"seed-{seed}"
-        _keep(given, fleet, last, member, folder)
+        _keep(given, fleet, name, last, member, folder)
         run = run_of(method_of(own), seed, scores_ENC[member], given.cache, given.test, about)
-        trained.runs.append(keep_run(run, folder))
+        trained.runs.append(keep_run(run, folder, trained=True))
 
 
 def diverged(trained: Trained) -> str:
@@ -192,13 +198,17 @@ def diverged(trained: Trained) -> str:
 
 def protocol(fleet: Fleet, member: int, seen: Splits) -> str:
     """Which epoch was tested, and how it was chosen."""
-    epochs = fleet.optim.epochs
-    if fleet.members[member].select == "last":
-        return f"the last of {epochs} epochs; nothing was selected"
-    return f"epoch {fleet.tested_epoch(member)} of {epochs}, the earliest best on {seen.where_val}"
+    config, epochs = fleet.members[member], fleet.optim.epochs
+    tip = ", alpha = {:.3g}, beta = {:.3g}".format(*config.tip.unchosen) if config.method == "tip-adapter-f" else ""
+    if config.select == "last":
+        return f"the last of {epochs} epochs{tip}; nothing was selected"
+    return f"epoch {fleet.tested_epoch(member)} of {epochs}{tip}, the earliest best on {seen.where_val}"
 
 
-def keep_run(run: Run, folder: Path) -> Run:
+def keep_run(run: Run, folder: Path, trained: bool = False) -> Run:
+    """A record and its scores; a model that an earlier run left there is another's."""
+    if not trained:
+        forget_member(folder)
     save_run(run, metrics_of(run), folder)
     return run
 
@@ -247,7 +257,10 @@ def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], No
     return after
 
 
-def _keep(given: _Given, fleet: Fleet, last: dict[str, torch.Tensor], member: int, folder: Path) -> None:
+def _keep(given: _Given, fleet: Fleet, name: str, last: dict[str, torch.Tensor], member: int, folder: Path) -> None:
+    """The model comes before the record, and takes away the record of what lay there before."""
+    (folder / RECORD).unlink(missing_ok=True)
+    forget_member(folder)
     cache, material, config = given.cache, given.material, fleet.members[member]
     about = {
         "dataset": cache.spec["dataset"]["name"],
@@ -255,6 +268,7 @@ def _keep(given: _Given, fleet: Fleet, last: dict[str, torch.Tensor], member: in
         "spec": {key: cache.spec[key] for key in ("model", "preprocess", "sampler", "features")},
         "templates": material.templates if config.text.source == "templates" else (),
         "start_scale": material.start_scale,
+        "training": name,
     }
     if config.method == "tip-adapter-f":
         about["key_label"] = fleet.train.label_N[fleet.chosen_EN[member]].tolist()

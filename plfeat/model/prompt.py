@@ -26,7 +26,7 @@ class PromptLearner(nn.Module):
         super().__init__()
         assert contexts.shape[1] in (1, len(fixed_CLW)), "contexts are shared or one per class"
         self.contexts = nn.Parameter(contexts)
-        self.before = {"end": contexts.shape[2], "middle": contexts.shape[2] // 2, "front": 0}[position]
+        self.before = tokens_before(contexts.shape[2], position)
         self.register_buffer("fixed_CLW", fixed_CLW, persistent=False)
         self.eot_C = eot_C
 
@@ -70,6 +70,11 @@ class PromptLearner(nn.Module):
             return self.contexts.expand(-1, classes_EU.shape[1], -1, -1)
         members = torch.arange(len(self.contexts), device=self.contexts.device)
         return self.contexts[members[:, None], classes_EU.to(self.contexts.device)]
+
+
+def tokens_before(tokens: int, position: str) -> int:
+    """How many contexts stand before the class name."""
+    return {"end": tokens, "middle": tokens // 2, "front": 0}[position]
 
 
 def starting_contexts(draws: Draws, classes: int, tokens: int, spread: float, phrase_PW: torch.Tensor) -> torch.Tensor:

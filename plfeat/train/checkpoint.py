@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from plfeat.config import TrainConfig, build
 from plfeat.errors import DataError, PlfeatError, UsageError, first_line
-from plfeat.files import publish, write_json
+from plfeat.files import write_bytes, write_json
 from plfeat.train.fleet import Epoch, Fleet, Learner, State, is_tower, trainable
 
 MODEL, LAST, CONFIG, CLASSES = "model.safetensors", "last.safetensors", "config.json", "classes.json"
@@ -36,7 +36,7 @@ def save_member(
     about: dict[str, Any],
     folder: Path,
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    about = about | {"config": config.model_dump(mode="json")}
     _save(folder / MODEL, tensors, about)
     if last is not None:
         _save(folder / LAST, last, about)
@@ -49,12 +49,20 @@ def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, A
     if not (folder / MODEL).is_file():
         raise DataError(f"run {folder}: no {MODEL}; `plfeat train --frozen` makes trained runs")
     try:
-        classes = json.loads((folder / CLASSES).read_text())
+        classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+        config, about = build(TrainConfig, folder / CONFIG), _header(folder / MODEL)
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError(f"{CLASSES} is not a list of names")
-        return build(TrainConfig, folder / CONFIG), tuple(classes), _header(folder / MODEL)
+        if config.model_dump(mode="json") != about.get("config"):
+            raise ValueError(f"{CONFIG} is not what {MODEL} was trained with")
+        return config, tuple(classes), about
     except (OSError, ValueError, UsageError) as error:
         raise DataError(f"run {folder}: {first_line(error)}") from error
+
+
+def forget_member(folder: Path) -> None:
+    for name in (MODEL, LAST, CONFIG, CLASSES, "curve.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def load_member(learner: Learner, folder: Path) -> None:
@@ -114,8 +122,7 @@ def load_state(fleet: Fleet, fingerprint: str, path: Path) -> None:
 
 
 def _save(path: Path, tensors: dict[str, torch.Tensor], about: dict[str, Any]) -> None:
-    with publish(path) as part:
-        save_file(tensors, part, metadata={"plfeat": json.dumps(about)})
+    write_bytes(path, save(tensors, metadata={"plfeat": json.dumps(about)}))
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

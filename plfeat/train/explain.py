@@ -29,8 +29,8 @@ class Explanation:
 
 
 @torch.no_grad()
-def explain(matcher: Matcher, tower: TextTower, name: str, text: int, frames_TD: torch.Tensor) -> Explanation:
-    """For one video and the text of one class, whose name is `name`."""
+def explain(matcher: Matcher, tower: TextTower, words: list[str], text: int, frames_TD: torch.Tensor) -> Explanation:
+    """For one video and one text, which says these words."""
     texts_EU = torch.tensor([[text]])
     read, interaction = matcher.source(texts_EU), matcher.interaction
     sentence = F.normalize(read.sentence_EUD, dim=-1)
@@ -45,11 +45,6 @@ def explain(matcher: Matcher, tower: TextTower, name: str, text: int, frames_TD:
             word_attention = attention_EUSL[0, 0][:, read.words[1][0, 0]].tolist()
     prompts = matcher.source.prompts if isinstance(matcher.source, Prompts) else None
     contexts_MW = None if prompts is None else prompts.contexts[0, 0 if prompts.shared else text]
-    before = 0 if prompts is None else prompts.before
-    words = _words(tower, f"{name}.")
-    if contexts_MW is not None:
-        learned = [CONTEXT.format(m + 1) for m in range(len(contexts_MW))]
-        words = [*learned[:before], *words[:-1], *learned[before:], words[-1]]
     return Explanation(
         words=words,
         word_attention=word_attention,
@@ -69,9 +64,16 @@ def nearest_words(tower: TextTower, contexts_MW: torch.Tensor, count: int = 3) -
     ]
 
 
-def _words(tower: TextTower, sentence: str) -> list[str]:
+def words_of(tower: TextTower, name: str, template: str | None, contexts: int, before: int) -> list[str]:
+    """What stands between a text's [SOS] and [EOT]: a template with the name, or contexts around it, so many of them
+    before."""
+    sentence = f"{name}." if template is None else template.replace("{}", name)
     ids, eot = tower.tokenize([sentence])
-    return [_word(tower.tokenizer, int(token)) for token in ids[0, 1 : int(eot)]]
+    said = [_word(tower.tokenizer, int(token)) for token in ids[0, 1 : int(eot)]]
+    if template is not None:
+        return said
+    learned = [CONTEXT.format(m + 1) for m in range(contexts)]
+    return [*learned[:before], *said[:-1], *learned[before:], said[-1]]
 
 
 def _word(tokenizer: Any, token: int) -> str:
