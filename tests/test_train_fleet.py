@@ -107,18 +107,24 @@ def test_a_step_asks_the_device_for_nothing(kind: str, toy_tower: TextTower, toy
     assert learner.score(train.features_NVTD).shape == (len(members), len(train.label_N), len(toy_cache.classes))
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS.keys() - {"own", "released"}))
+@pytest.mark.parametrize("kind", KINDS)
 def test_in_single_precision_as_well(kind: str, toy_tower: TextTower, toy_cache: Cache) -> None:
-    """To 1e-4 after 20 steps. Not so where a video meets only its own label's text: that fusion learns next to nothing,
-    and AdamW turns gradients of the size of rounding into steps of full size."""
+    """To 1e-4 after 20 steps: every loss on the way, every score. Every tensor too, but for `own` and `released`: where
+    a video meets only its own label's text, some tensors learn next to nothing, and AdamW turns gradients of the size
+    of rounding into steps of full size."""
     config = _config(kind, "seeds=[0,1,2]")
     fleet = _fleet(config, toy_cache, toy_tower)
     fleet.run(None, silent)
+    scores_ENC = fleet.learner.score(fleet.train.features_NVTD)
     for member, seed in enumerate(config.seeds):
         alone = _fleet(config.model_copy(update={"seeds": (seed,)}), toy_cache, toy_tower)
         alone.run(None, silent)
+        for epoch, single in zip(fleet.state.curve, alone.state.curve, strict=True):
+            assert epoch.loss_E[member] == pytest.approx(single.loss_E[0], rel=1e-4)
+        scores_NC = alone.learner.score(alone.train.features_NVTD)[0]
+        torch.testing.assert_close(scores_ENC[member], scores_NC, rtol=1e-4, atol=1e-4)
         differences = _differences(fleet, alone, member)
-        assert max(differences.values()) <= 1e-4, (seed, differences)
+        assert kind in ("own", "released") or max(differences.values()) <= 1e-4, (seed, differences)
 
 
 def test_members_with_their_own_rates_and_coefficients_train_as_if_alone(

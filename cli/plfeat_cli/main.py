@@ -106,7 +106,8 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a bar still gets its number
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads would spin, against whatever else runs here
+    if "OMP_WAIT_POLICY" not in os.environ:  # torch's threads wait awake for the next small step, but not for long
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # that would be against whatever else runs here
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     sys.exit(main())
