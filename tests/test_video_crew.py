@@ -133,7 +133,18 @@ def test_with_a_fallback_the_other_decoder_is_tried_once_and_named(tmp_path: Pat
     assert "; pyav: " in bad.error
 
 
-def test_workers_that_cannot_start_say_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+class _Finished(subprocess.Popen):
+    """Over before whoever started it goes on, as happens on a busy machine."""
+
+    def __init__(self, *given, **more) -> None:
+        super().__init__(*given, **more)
+        self.wait()
+
+
+@pytest.mark.parametrize("dead", ["before it gets its orders", "some time"])
+def test_workers_that_cannot_start_say_why(dead: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if dead != "some time":
+        monkeypatch.setattr(subprocess, "Popen", _Finished)
     (tmp_path / "sitecustomize.py").write_text("import os, sys; print('no numpy here', file=sys.stderr); os._exit(3)")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PlfeatError, match="decode workers cannot start: no numpy here"), Crew(1, ORDERS) as crew:

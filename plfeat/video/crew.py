@@ -242,7 +242,8 @@ def _start(slots: list[Slot], orders: Orders) -> _Worker:
     )
     theirs.close()
     link = Connection(ours.detach())
-    link.send(orders)
+    with suppress(BrokenPipeError, ConnectionResetError):  # it has died already, which is heard where all are heard
+        link.send(orders)
     return _Worker(slots, process, link, stderr, list(range(len(slots))))
 
 
