@@ -1,5 +1,6 @@
 """What the commands do, from Python. Settings are written as for `--set`: `"optim.epochs=20"`."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -19,17 +20,22 @@ Place = str | Path
 
 
 def extract(
-    dataset: str, *settings: str, root: Place | None = None, cache: Place = "cache", tick: Tick = silent
+    dataset: str, *settings: str, root: Place | None = None, cache: Place | None = None, tick: Tick = silent
 ) -> Cache:
     """The features of every video of a dataset; made where they are not there yet. A video that cannot be read is a
     line of the cache's ledger, not an error."""
     config = build(ExtractConfig, overrides=settings, settings={"dataset": dataset})
-    return open_cache(_extract.extract(config, Path(root or f"data/{dataset}"), Path(cache), tick).path)
+    place = Path(root or Path(os.environ.get("PLFEAT_DATA", "data")) / dataset)
+    return open_cache(_extract.extract(config, place, _caches(cache), tick).path)
 
 
-def open_cache(path: Place = "cache") -> Cache:
-    """The cache there, or the only one under it."""
-    return choose_cache(Path(path))
+def open_cache(path: Place | None = None) -> Cache:
+    """The cache there, or the only one under it; unless named, under PLFEAT_CACHE or `cache`."""
+    return choose_cache(_caches(path))
+
+
+def _caches(path: Place | None) -> Path:
+    return Path(path or os.environ.get("PLFEAT_CACHE", "cache"))
 
 
 def train(

@@ -174,7 +174,7 @@ class OptimConfig(Config):
     rate: Rate = 2e-3  # of the contexts
     module_rate: Rate = 5e-4  # of the head and the interaction module
     encoder_rate: Rate = 5e-6  # of a tuned text tower
-    weight_decay: Weight = 0.2  # of matrices and contexts
+    weight_decay: Weight = 0.2  # of matrices and contexts; not of Tip-Adapter's keys, nor of Conv1D's kernel
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     batch: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] = 64
@@ -198,6 +198,7 @@ class TipConfig(Config):
 
 LEARNED = ("match", "linear", "tip-adapter-f")
 """The methods that are trained by gradient, as a fleet."""
+TEXTLESS = ("linear", "linear-probe", "nearest-mean")
 
 
 class TrainConfig(Config):
@@ -223,12 +224,14 @@ class TrainConfig(Config):
             raise ValueError("a seed stands twice")
         return seeds
 
+    @property
+    def reads_templates(self) -> bool:
+        """Those that the cache has."""
+        return self.text.source == "templates" and self.text.template is None and self.method not in TEXTLESS
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         kind, loss = self.interaction.kind, self.loss
-        idle = sorted(idle_keys(self) & set(changes(self, TrainConfig.model_construct())))
-        if idle:
-            raise ValueError(f"{', '.join(idle)} would change nothing here; leave it out")
         if loss.candidates == "all" and self.text.source == "templates" and self.text.template is None:
             raise ValueError("loss.candidates=all wants one text a class; set text.template or learn contexts")
         if kind == "none" and (loss.contrastive or loss.joint):
@@ -245,30 +248,39 @@ class TrainConfig(Config):
 def idle_keys(config: TrainConfig) -> set[str]:
     """The dotted keys that do nothing with such a configuration; a table would name them as if they did."""
     method, text, inner, loss = config.method, config.text, config.interaction, config.loss
-    learned, matched, textless = method in LEARNED, method == "match", ("linear", "linear-probe", "nearest-mean")
+    learned, matched, textless = method in LEARNED, method == "match", method in TEXTLESS
+    learns_text = text.tune or (text.source == "contexts" and config.context.learn)
+    # trained beside the rest, the module is heard through the texts that it shares with it, or the scale, or the score
+    unheard = not learns_text and inner.score == "video" and (inner.kind == "own" or not loss.joint)
+    alone = inner.kind == "none" or unheard
     idle = {
         "data": method == "zero-shot",
-        "text": method in textless,
+        "text": textless,
         "text.sentence": text.source == "templates",
         "text.template": text.source == "contexts",
         "text.tune": not matched,
-        "context": method in textless or text.source == "templates",
+        "context": textless or text.source == "templates",
         "context.phrase": config.context.start == "random",
         "head": method not in ("match", "linear"),
         "head.layers": not config.head.kind.startswith("transf"),
         "head.heads": not config.head.kind.startswith("transf"),
         "interaction": not matched,
-        **{f"interaction.{key}": inner.kind == "none" for key in InteractionConfig.model_fields if key != "kind"},
+        **{f"interaction.{key}": alone for key in InteractionConfig.model_fields if key not in ("kind", "score")},
+        "interaction.kind": unheard,
+        "interaction.score": inner.kind == "none",
         "loss": not matched,
-        "loss.temperature": not loss.contrastive,
-        "loss.pairs": not loss.contrastive,
+        "loss.contrastive": unheard,
+        "loss.temperature": unheard or not loss.contrastive,
+        "loss.pairs": unheard or not loss.contrastive,
         "loss.labels": loss.candidates == "all",
         "optim": not learned,
         "optim.rate": not matched,
-        "optim.module_rate": matched and config.head.kind == "mean" and inner.kind == "none",
+        "optim.module_rate": matched and config.head.kind == "mean" and alone,
+        "optim.weight_decay": method == "tip-adapter-f"
+        or (matched and not learns_text and config.head.kind in ("mean", "conv1d") and alone),
         "optim.encoder_rate": not text.tune,
         "tip": not method.startswith("tip-adapter"),
-        "select": not learned,
+        "select": not learned or config.optim.epochs == 1,
     }
     if inner.text != "parsed":
         idle["interaction.steps"] = True
@@ -371,11 +383,17 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _scalar(text: str) -> Any:
-    """YAML, so a list is written `[1,2]`. YAML 1.1 reads `1e-3` as text; pydantic makes it a number."""
+    """YAML, so a list is written `[1,2]`; but a sentence is taken as it stands, whatever `#`, `:` or `{}` mean there.
+    YAML 1.1 reads `1e-3` as text; pydantic makes it a number."""
     try:
-        return yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"config value {text[:60]!r} is not valid YAML") from error
+        if text.lstrip().startswith("["):
+            raise UsageError(f"config value {text[:60]!r} is not valid YAML") from error
+        return text
+    is_quoted = text.lstrip()[:1] in ("'", '"')
+    is_tree = isinstance(value, dict) and value and text.lstrip().startswith("{")
+    return text if (isinstance(value, str) and not is_quoted) or (isinstance(value, dict) and not is_tree) else value
 
 
 def _read(file: Path) -> dict[str, Any]:

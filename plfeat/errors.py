@@ -42,7 +42,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     if near:
         hint = f"did you mean {lowered[near[0]]!r}?"
     elif len(names) <= 12:
-        hint = "known: " + ", ".join(names)
+        hint = "known: " + ", ".join(map(repr, names))
     else:
-        hint = f"{len(names)} are known, for example " + ", ".join(names[:5])
+        hint = f"{len(names)} are known, for example " + ", ".join(map(repr, names[:5]))
     return UsageError(f"unknown {kind} {name!r}; {hint}")

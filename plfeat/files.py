@@ -1,5 +1,6 @@
 """Files that appear whole or not at all: write beside, flush to disk, rename, flush the folder."""
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -8,9 +9,11 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from plfeat.errors import UsageError
 
 
 @contextmanager
@@ -33,6 +36,34 @@ def publish(path: Path) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Nobody else who asks may write there meanwhile; the claim goes with the process. Folders that are made for it
+    and stay empty are not left behind."""
+    fresh = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{folder} cannot be a folder: a file is in the way") from None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # of a file system that knows no locks
+            _lock(handle, folder)
+        yield
+    finally:
+        os.close(handle)
+        with suppress(OSError):
+            for place in fresh:
+                place.rmdir()
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"{folder}: another training writes there now; choose another --out") from None
 
 
 def part_of(path: Path) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plfeat.config import TrainConfig, build, given
+from plfeat.config import TrainConfig, build, changes, given, idle_keys
 from plfeat.errors import UsageError
 from plfeat.registry import Registry
 
@@ -79,10 +79,15 @@ def train_config(
     settings: Settings | None = None,
 ) -> TrainConfig:
     """A preset, changed by a file, by settings, by overrides. One of these may name the preset as well; without any it
-    is `prompts`."""
+    is `prompts`. What is changed has to change something, or a table would name a difference that is none."""
     overrides = tuple(overrides)
     named = {str(name) for name in (preset, *given("preset", file, overrides, settings)) if name is not None}
     if len(named) > 1:
         raise UsageError(f"two presets are named, {' and '.join(sorted(map(repr, named)))}; choose one")
     name = next(iter(named), "prompts")
-    return build(TrainConfig, file, overrides, settings, base={"preset": name, **PRESETS[name]})
+    base = {"preset": name, **PRESETS[name]}
+    config = build(TrainConfig, file, overrides, settings, base=base)
+    idle = sorted(idle_keys(config) & changes(config, build(TrainConfig, base=base)).keys())
+    if idle:
+        raise UsageError(f"config: {', '.join(idle)} would change nothing here; leave it out")
+    return config

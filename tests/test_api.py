@@ -8,6 +8,7 @@ from conftest import HOME
 
 from plfeat import api
 from plfeat.errors import CacheError, UsageError
+from plfeat.shards.reader import Cache
 
 
 def test_the_readme_example_runs(
@@ -32,3 +33,14 @@ def test_the_library_says_what_the_commands_say(tmp_path: Path) -> None:
         api.open_cache(tmp_path)
     with pytest.raises(UsageError, match="unknown dataset 'toi'"):
         api.extract("toi")
+
+
+def test_the_library_looks_where_the_commands_look(toy_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLFEAT_CACHE", str(toy_cache.path))
+    assert api.open_cache().fingerprint == toy_cache.fingerprint
+
+
+def test_nothing_is_trained_where_it_cannot_be_kept(toy_cache: Cache, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be a folder"):
+        api.train(toy_cache, out=tmp_path / "file")

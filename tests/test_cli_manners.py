@@ -83,7 +83,7 @@ WRONG = [
     (["train", "--frozen", "--set", "optim.rate=.inf"], 2, "config optim.rate"),
     (["train", "--frozen", "--set", "seeds=[true]"], 2, "config seeds"),
     (["train", "--frozen", "--set", "loss={video_to_text: 0, text_to_video: 0}"], 2, "nothing to learn"),
-    (["train", "--frozen", "--set", "optim.batch=2020-99-99"], 2, "not valid YAML"),
+    (["train", "--frozen", "--set", "optim.batch=2020-99-99"], 2, "optim.batch: Input should be a valid integer"),
     (["eval", "--zero-shot", "--template", "{", "--cache", "CACHE"], 2, "expected one {} for the class name"),
     (["eval", "--zero-shot", "--template", "w " * 100 + "{}", "--cache", "CACHE"], 2, "longer than the 77 tokens"),
     (["demo", "--set", "optm.rate=1"], 2, "did you mean 'optim.rate'?"),

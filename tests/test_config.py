@@ -28,7 +28,7 @@ def test_later_sources_win(tmp_path: Path) -> None:
         ("optim.rate=-1", "config optim.rate: Input should be greater than 0, found '-1'"),
         ("optim.epochs=many", "config optim.epochs:"),
         ("optim.rate", "not of the form key=value"),
-        ("optim.rate={", "not valid YAML"),
+        ("optim.rate=[1,", "not valid YAML"),
         ("seeds=[]", "config seeds:"),
         ("seeds=[1,1]", "config seeds:"),
     ],
@@ -86,6 +86,13 @@ IDLE = [
     (("tip-adapter",), "optim.epochs=3"),
     (("linear-probe",), "select=best"),
     (("zero-shot",), "data.shots=1"),
+    (("release",), "interaction.hidden=16"),
+    (("release",), "interaction.kind=pairwise"),
+    (("release",), "loss.contrastive=1"),
+    (("actionclip-mean",), "optim.module_rate=1"),
+    (("actionclip-mean",), "optim.weight_decay=1"),
+    (("tip-adapter-f",), "optim.weight_decay=1"),
+    (("prompts", "optim.epochs=1", "data.holdout=0.1"), "select=best"),
 ]
 
 
@@ -98,6 +105,28 @@ def test_a_setting_that_would_do_nothing_is_refused(given: tuple[str, ...], idle
         train_config(preset, overrides=[*overrides, idle])
 
 
+@pytest.mark.parametrize(
+    ("preset", "changed"),
+    [
+        ("release", "interaction.score=joint"),
+        ("coop", "text.source=templates"),
+        ("zero-shot", "text.source=contexts"),
+        ("text-tuned", "head.kind=lstm"),
+    ],
+)
+def test_what_only_the_preset_set_is_nobodys_to_leave_out(preset: str, changed: str) -> None:
+    """A change that makes some of it idle stands."""
+    more = ("text.template=a {}",) if preset == "coop" else ()
+    train_config(preset, overrides=[changed, *more])
+
+
+def test_the_settings_of_a_training_are_read_as_they_stand(tmp_path: Path) -> None:
+    """Also where nobody could set them so today."""
+    config = build(TrainConfig, settings={"method": "linear-probe", "select": "best"})
+    (tmp_path / "old.yaml").write_text("method: linear-probe\nselect: best\n")
+    assert build(TrainConfig, tmp_path / "old.yaml") == config
+
+
 def test_a_preset_may_be_named_in_one_place_and_is_the_base_then(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("preset: paper\nseeds: [4]\n")
     assert train_config(None, tmp_path / "own.yaml") == train_config("paper", overrides=["seeds=[4]"])
@@ -106,6 +135,21 @@ def test_a_preset_may_be_named_in_one_place_and_is_the_base_then(tmp_path: Path)
         train_config("plfeat", tmp_path / "own.yaml")
     with pytest.raises(UsageError, match="unknown preset 'foo'"):
         train_config(overrides=["preset=foo"])
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("{}", "{}"),
+        ("{} on film", "{} on film"),
+        ("clip: {}", "clip: {}"),
+        ("a clip #1 of {}", "a clip #1 of {}"),
+        ("'{} quoted'", "{} quoted"),
+        ("a = {}", "a = {}"),
+    ],
+)
+def test_a_sentence_is_taken_as_it_stands(given: str, meant: str) -> None:
+    assert train_config("zero-shot", overrides=[f"text.template={given}"]).text.template == meant
 
 
 def test_one_video_is_no_batch() -> None:

@@ -15,11 +15,13 @@ from conftest import ENVIRONMENT, quick
 from safetensors.torch import load_file, save_file
 
 from plfeat.config import ExtractConfig, build, idle_keys
+from plfeat.errors import DataError, UsageError
+from plfeat.files import claimed
 from plfeat.flows.extract import extract
 from plfeat.flows.train import train_frozen
 from plfeat.presets import PRESETS, train_config
 from plfeat.records import silent
-from plfeat.report.runs import load_run
+from plfeat.report.runs import load_run, save_run
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.train.fleet import Fleet
 from plfeat_cli.main import main
@@ -120,6 +122,8 @@ def test_curves_are_drawn_for_tensorboard(toy_cache: Cache, tmp_path: Path) -> N
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss/seed-1")] == [1, 2]
+    train_frozen(quick("prompts", QUICK), toy_cache, tmp_path, silent, track="tensorboard")
+    assert len(list((tmp_path / "tensorboard").glob("events*"))) == 1
     assert events.Tags()["tensors"] == ["settings/text_summary"]
 
 
@@ -186,8 +190,9 @@ def test_resumed_what_is_whole_is_not_trained_again(toy_cache: Cache, tmp_path: 
         assert one.seed == two.seed
         np.testing.assert_array_equal(one.scores_NC, two.scores_NC)
     other = quick("text-tuned", QUICK, "optim.epochs=1", "optim.encoder_rate=1e-4")
-    train_frozen(other, toy_cache, tmp_path, silent, resume=True)
-    assert trained[3:] == [(0,), (1,)]
+    with pytest.raises(UsageError, match="seed-0 is of another training"):
+        train_frozen(other, toy_cache, tmp_path, silent, resume=True)
+    assert trained[3:] == []
 
 
 def test_a_state_of_other_settings_is_refused(toy_cache: Cache, tmp_path: Path, monkeypatch, capfd) -> None:
@@ -559,14 +564,95 @@ def test_what_an_earlier_run_left_in_the_folder_goes(toy_cache: Cache, tmp_path:
     assert main(["eval", str(tmp_path), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]) == 3
 
 
-def test_two_trainings_do_not_write_into_one_folder(toy_cache: Cache, tmp_path: Path, capfd) -> None:
-    from plfeat.train.journal import Journal
-
-    with Journal(tmp_path, (0,), []):
-        command = ["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path), *sets()]
-        assert main(command) == 2
+@pytest.mark.parametrize("preset", ["prompts", "text-tuned", "nearest-mean"])
+def test_two_trainings_do_not_write_into_one_folder(preset: str, toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    command = ["train", "--frozen", "--preset", preset, "--cache", str(toy_cache.path), "--out", str(tmp_path / "one")]
+    with claimed(tmp_path / "one"):
+        assert main([*command, "-q"]) == 2
     assert "another training writes there now" in capfd.readouterr().err
-    assert main(command) == 0
+    assert not (tmp_path / "one").exists()
+
+
+def test_no_training_leaves_its_runs_beside_anothers(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+    train_frozen(quick("prompts", QUICK), toy_cache, tmp_path / "runs", silent)
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()}
+    for command in (["--preset", "nearest-mean"], ["--preset", "vit", "--set", "seeds=[0,2]"], ["--resume"]):
+        assert (
+            main(["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path / "runs"), *command]) == 2
+        )
+        assert "is of another training (prompts, optim.epochs=2)" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*") if path.is_file()} == before
+    more = quick("prompts", QUICK, "seeds=[2]")
+    assert [run.seed for run in train_frozen(more, toy_cache, tmp_path / "runs", silent).runs] == [2]
+
+
+def test_no_record_ever_stands_beside_anothers_scores(trained: Path, tmp_path: Path) -> None:
+    """Not even when it is killed between the two."""
+    run = load_run(trained / "seed-0")
+    folder = Path(shutil.copytree(trained / "seed-1", tmp_path / "seed-1"))
+    with pytest.raises(TypeError):
+        save_run(run, {"no": object()}, folder)
+    with pytest.raises(DataError, match=r"record\.json is missing"):
+        load_run(folder)
+
+
+def test_an_evaluation_is_never_written_over_another(toy_cache: Cache, tmp_path: Path) -> None:
+    one, other = quick("prompts", QUICK, "seeds=[0]"), quick("prompts", QUICK, "seeds=[0]", "context.tokens=8")
+    train_frozen(one, toy_cache, tmp_path / "a" / "x", silent)
+    train_frozen(other, toy_cache, tmp_path / "b" / "x", silent)
+    for which in ("a", "b", "b", "a"):
+        command = ["eval", str(tmp_path / which), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out"), "-q"]
+        assert main(command) == 0
+    assert main([*command, "--split", "train"]) == 0
+    assert {path.name: load_run(path).method for path in sorted((tmp_path / "out").iterdir())} == {
+        "x-seed-0": "prompts, optim.epochs=2",
+        "x-seed-0-2": "prompts, context.tokens=8, optim.epochs=2",
+        "x-seed-0-3": "prompts, optim.epochs=2",
+    }
+
+
+def test_what_keeps_no_model_cannot_be_tested_again_and_says_so(trained: Path, toy_cache: Cache, tmp_path: Path, capfd):
+    train_frozen(train_config("nearest-mean"), toy_cache, tmp_path / "mean", silent)
+    command = ["eval", str(trained), str(tmp_path / "mean"), "--cache", str(toy_cache.path)]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 3
+    assert "methods that learn nothing by gradient keep none" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_for_other_frames_is_refused_before_anything_is_written(
+    toy_cache: Cache, toy_folder: Path, trained: Path, tmp_path: Path, capfd
+) -> None:
+    config = build(ExtractConfig, dataset="toy", model="toy", settings={"sample.frames": 4})
+    four = extract(config, toy_folder, tmp_path / "cache", silent).path
+    train_frozen(quick("actionclip-transf", QUICK, "seeds=[0]"), toy_cache, tmp_path / "transf", silent)
+    command = ["eval", str(trained), str(tmp_path / "transf"), "--cache", str(four), "--out", str(tmp_path / "out")]
+    assert main(command) == 3
+    assert "its head reads 8 frames" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_templates_are_another_row_and_a_run_keeps_its_own(toy_folder: Path, tmp_path: Path, capfd) -> None:
+    """They are no part of the cache's name."""
+    cache = extract(build(ExtractConfig, dataset="toy", model="toy"), toy_folder, tmp_path / "cache", silent).path
+    config, zero = quick("actionclip-mean", QUICK, "seeds=[0]"), train_config("zero-shot-ensemble")
+    before = train_frozen(config, open_cache(cache), tmp_path / "before", silent).runs[0]
+    (tmp_path / "own.txt").write_text("a {}\nbehold, {}\n")
+    command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--cache", str(tmp_path / "cache")]
+    assert main([*command, "--templates", str(tmp_path / "own.txt"), "-q"]) == 0
+    changed = open_cache(cache)
+    after = train_frozen(config, changed, tmp_path / "after", silent).runs[0]
+    assert before.method == "actionclip-mean, optim.epochs=2"
+    assert after.method.startswith("actionclip-mean, optim.epochs=2, templates @")
+    assert np.abs(before.scores_NC - after.scores_NC).max() > 1e-3
+    with pytest.raises(UsageError, match="is of another training"):
+        train_frozen(config, changed, tmp_path / "before", silent, resume=True)
+    assert "templates @" in train_frozen(zero, changed, tmp_path / "zero", silent).runs[0].method
+    command = ["eval", str(tmp_path / "before"), str(tmp_path / "after"), "--cache", str(cache), "--views", "1"]
+    assert main([*command, "--out", str(tmp_path / "out"), "-q"]) == 0
+    for name, run in (("before", before), ("after", after)):
+        again = load_run(tmp_path / "out" / f"{name}-seed-0")
+        assert again.method == run.method
+        np.testing.assert_allclose(again.scores_NC, run.scores_NC, atol=1e-3)  # cached texts are half precision
 
 
 @pytest.mark.parametrize(

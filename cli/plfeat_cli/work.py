@@ -169,6 +169,8 @@ def predict(
             print("\t".join(row))
         for one in found:
             output.explanation(one)
+        for one in failed:
+            output.say(f"{one.video}: {one.error}", quiet)
     if failed:
         raise DataError(f"{len(failed)} of {len(found)} videos could not be read; {failed[0].video}: {failed[0].error}")
 

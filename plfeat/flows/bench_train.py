@@ -134,7 +134,7 @@ def bench_train(
 
 
 def _require_plain(config: TrainConfig) -> None:
-    other = [key for key in changes(config, train_config()) if not key.startswith(("optim.", "seeds"))]
+    other = [key for key in changes(config, train_config()) if not key.startswith("optim.")]
     if other:
         raise UsageError(
             f"bench train: {other[0]} would make it another step than the plain trainer's; set optim.* only"

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from plfeat.config import TrainConfig
 from plfeat.flows.splits import Splits, read, splits
-from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
+from plfeat.flows.texts import texts_of
+from plfeat.flows.train import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.model.classical import choose_tip, linear_probe, nearest_mean, tip_logits
 from plfeat.model.draws import Draws
 from plfeat.records import FrameSet, Run
@@ -36,6 +37,7 @@ def classical(config: TrainConfig, cache: Cache, out: Path, pretrained: str | No
         scores = _zero_shot(config, cache, test, pretrained)
         return [_kept(config, cache, test, (scores, {}), config.seeds[0], started, out / "zero-shot")]
     seeds = config.seeds if config.data.shots else config.seeds[:1]
+    check_place(out, _method(config, cache), cache, seeds)
     seen, test = splits(config, seeds, cache), read(cache, cache.evaluation)
     runs = []
     for member, seed in enumerate(seeds):
@@ -56,7 +58,12 @@ def _kept(
         **more,
         "seconds": time.perf_counter() - started,
     }
-    return keep_run(run_of(method_of(own), seed, scores_NC, cache, test, about), folder)
+    return keep_run(run_of(_method(own, cache), seed, scores_NC, cache, test, about), folder)
+
+
+def _method(config: TrainConfig, cache: Cache) -> str:
+    texts = texts_of(cache) if config.reads_templates else None
+    return method_of(config, texts.templates) if texts else method_of(config)
 
 
 def _zero_shot(config: TrainConfig, cache: Cache, test: FrameSet, pretrained: str | None = None) -> NDArray[np.float32]:

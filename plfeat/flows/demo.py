@@ -10,7 +10,7 @@ from plfeat.errors import UsageError
 from plfeat.flows.evaluate import chance
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
-from plfeat.flows.train import train_frozen
+from plfeat.flows.train import run_name, train_frozen
 from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.shards.reader import open_cache
@@ -45,7 +45,7 @@ def demo(work: Path, out: Path, cache_root: Path, videos: int, config: TrainConf
     runs = chance(cache, config.seeds, work / "runs")
     runs += train_frozen(train_config("zero-shot"), cache, work / "runs", tick).runs
     lap("zero-shot")
-    runs += train_frozen(config, cache, work / "runs" / config.preset, tick).runs
+    runs += train_frozen(config, cache, work / "runs" / run_name(config.model_dump(mode="json"), cache), tick).runs
     lap("train")
     report = write_report(runs, out, TITLE)
     lap("report")

@@ -14,7 +14,7 @@ from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.splits import read
 from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
 from plfeat.records import FrameSet, Run
-from plfeat.report.runs import find_runs
+from plfeat.report.runs import find_runs, load_run
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident
 from plfeat.train.checkpoint import MODEL, load_member, read_member
@@ -34,22 +34,25 @@ def evaluate(
     cached views only the first so many are looked at."""
     started, split = time.perf_counter(), split or cache.evaluation
     config, about = fitting_member(folder, cache)
+    templates = tuple(about["templates"])
     frames = read(cache, split)
     on = torch.device(choose_device(device))
-    learner = open_member(folder, material_of(cache, frames, pretrained), on)
+    learner = open_member(folder, material_of(cache, frames, pretrained, templates), on)
     cached = frames.features_NVTD.shape[1]
     if views is not None and views > cached:
         raise UsageError(f"eval --views {views}: cache {cache.path} has {cached} of a video in split {split!r}")
     scores_NC = learner.score(resident(frames, config, on).features_NVTD[:, :views])[0].cpu().numpy()
     own = about["fingerprint"] == cache.fingerprint
     origin = f"{about['dataset']} @{about['fingerprint'][:6]}"  # the same dataset may be split or sampled otherwise
-    method = method_of(config) + ("" if own else f", from {origin}") + ("" if views is None else f", views={views}")
+    method = method_of(config, templates) if templates else method_of(config)
+    method += ("" if own else f", from {origin}") + ("" if views in (None, cached) else f", views={views}")
     record = {
         **about_run(cache, frames),
         "split": split,
         "views": views or cached,
         "config": config.model_dump(mode="json"),
         "run": folder.name,
+        "training": about["training"],
         "trained_on": about["fingerprint"],
         "protocol": "tested again" if own else f"trained on {origin}, tested here without training",
         "seconds": time.perf_counter() - started,
@@ -67,25 +70,47 @@ def evaluate_all(
     views: int | None = None,
 ) -> list[Run]:
     """Every run at or below the folders, each into a folder of its own under `out`."""
-    found = [folder for folder in find_runs(folders) if (folder / MODEL).is_file()]
-    if not found:
-        raise DataError(f"eval: no trained model under {', '.join(map(str, folders))}; `plfeat train` makes some")
-    for folder in found:  # if one of them does not fit, nothing is written
-        fitting_member(folder, cache)
+    found = trained_runs(folders)
+    trainings = [fitting_member(folder, cache)[1]["training"] for folder in found]  # all of them before any is written
+    taken: list[Path] = []
+    for folder, training in zip(found, trainings, strict=True):
+        taken.append(_place(out, folder, _identity(training, split or cache.evaluation, views, cache), taken))
     return [
-        evaluate(folder, cache, out / name, split, pretrained, device, views)
-        for folder, name in zip(found, _names(found), strict=True)
+        evaluate(folder, cache, place, split, pretrained, device, views)
+        for folder, place in zip(found, taken, strict=True)
     ]
 
 
-def _names(folders: list[Path]) -> list[str]:
-    """A name for each, from its last two parts, and a number where others have these too."""
-    names: list[str] = []
-    for folder in folders:
-        whole = folder.absolute()
-        name = f"{whole.parent.name}-{whole.name}"
-        names.append(next(free for free in chain([name], (f"{name}-{n}" for n in count(2))) if free not in names))
-    return names
+def trained_runs(folders: list[Path]) -> list[Path]:
+    """Those at or below the folders that keep a model; a folder named itself has to."""
+    found = find_runs(folders)
+    trained = [folder for folder in found if (folder / MODEL).is_file()]
+    for named in folders:
+        if not any(folder == named or named in folder.parents for folder in trained):
+            raise DataError(f"eval: no trained model under {named}; methods that learn nothing by gradient keep none")
+    return trained
+
+
+def _identity(training: str, split: str, views: int | None, cache: Cache) -> dict[str, Any]:
+    """What makes an evaluation another one, by its record's keys."""
+    cached = cache.spec["sampler"]["views" if split == "train" else "test_views"]
+    return {"training": training, "split": split, "views": views or cached, "fingerprint": cache.fingerprint}
+
+
+def _place(out: Path, folder: Path, wanted: dict[str, Any], taken: list[Path]) -> Path:
+    """Named after the last two parts of the run's folder, with a number where that is another evaluation's."""
+    whole = folder.absolute()
+    name = f"{whole.parent.name}-{whole.name}"
+    for place in chain([out / name], (out / f"{name}-{number}" for number in count(2))):
+        if place in taken:
+            continue
+        try:
+            about = load_run(place).about
+        except DataError:
+            return place
+        if {key: about.get(key) for key in wanted} == wanted:
+            return place
+    raise AssertionError
 
 
 def fitting_member(folder: Path, cache: Cache) -> tuple[TrainConfig, dict[str, Any]]:
@@ -93,6 +118,9 @@ def fitting_member(folder: Path, cache: Cache) -> tuple[TrainConfig, dict[str, A
     config, classes, about = read_member(folder)
     check_backbone(folder, about, cache)
     check_classes(folder, config, classes, cache)
+    was, is_now = (spec["sampler"].get("frames") for spec in (about["spec"], cache.spec))
+    if config.head.kind.startswith("transf") and was != is_now:
+        raise DataError(f"run {folder}: its head reads {was} frames, cache {cache.path} has {is_now}")
     return config, about
 
 

@@ -48,7 +48,13 @@ def predict(
     device: str | None = None,
 ) -> list[Prediction]:
     """One for each video, in order. Frames are chosen, decoded and encoded as they were for the run's own cache."""
+    if top < 1:
+        raise UsageError(f"top {top}: expected at least one class")
     config, classes, about = read_member(folder)
+    if explained and config.method != "match":
+        raise UsageError(f"--explain: a run of method {config.method} reads no text; there is nothing to look into")
+    if not videos:
+        return []
     kit = _kit(folder, about, pretrained, device)
     features_NVTD, indices, errors = _features(kit, videos, tick, means)
     material = Material(
@@ -76,8 +82,7 @@ def predict(
 
 
 def _why(learner: Any, config: TrainConfig, material: Material, label: int, frames_TD: torch.Tensor) -> Explanation:
-    if not isinstance(learner, Matcher):
-        raise UsageError(f"--explain: a run of method {config.method} reads no text; there is nothing to look into")
+    assert isinstance(learner, Matcher)
     context, template = config.context, None
     if config.text.source == "templates":
         template = config.text.template or material.templates[0]

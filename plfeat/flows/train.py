@@ -17,7 +17,7 @@ from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig, changes
 from plfeat.errors import DataError, PlfeatError, UsageError
-from plfeat.files import sha256_of_json, write_text
+from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.backbones import backbone_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.texts import texts_of
@@ -45,10 +45,13 @@ class Trained:
     missing: tuple[int, int] = (0, 0)  # training videos without features, and all training videos
 
 
-def method_of(config: TrainConfig) -> str:
+def method_of(config: TrainConfig, templates: tuple[str, ...] = TEMPLATES) -> str:
     """What a table calls a run: the preset, and whatever differs from it, so that no two settings share a row."""
     named = changes(config, train_config(config.preset))
-    return ", ".join([config.preset, *(f"{key}={value}" for key, value in named.items() if key != "seeds")])
+    own = [f"{key}={value}" for key, value in named.items() if key not in ("seeds", "data.allow_empty")]
+    if config.reads_templates and templates != TEMPLATES:
+        own.append(f"templates @{sha256_of_json(templates)[:6]}")
+    return ", ".join([config.preset, *own])
 
 
 def run_name(config: Any, cache: Cache) -> str:
@@ -56,17 +59,21 @@ def run_name(config: Any, cache: Cache) -> str:
     return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
 
 
-def material_of(cache: Cache, frames: FrameSet, pretrained: str | None = None) -> Material:
-    """What can be built on before anything is trained. Of the backbone only the text tower stays in memory."""
+def material_of(
+    cache: Cache, frames: FrameSet, pretrained: str | None = None, templates: tuple[str, ...] = ()
+) -> Material:
+    """What can be built on before anything is trained, with other templates than the cache's, if there are any. Of the
+    backbone only the text tower stays in memory."""
     backbone, texts = backbone_of(cache, pretrained), texts_of(cache)
+    templates = templates or (texts.templates if texts else TEMPLATES)
     return Material(
         tower=TextTower(backbone.model, backbone.tokenizer),
         classes=cache.classes,
-        templates=texts.templates if texts else TEMPLATES,
+        templates=templates,
         frames=frames.features_NVTD.shape[2],
         width=frames.features_NVTD.shape[3],
         start_scale=float(backbone.model.logit_scale),  # type: ignore[arg-type]
-        known=texts,
+        known=texts if texts and texts.templates == templates else None,
     )
 
 
@@ -88,8 +95,15 @@ def train_frozen(
 
         if track is not None:
             raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
-        return Trained(classical(config, cache, out, pretrained))
-    given = _gather(config, cache, out, chosen, pretrained)
+        with claimed(out):
+            return Trained(classical(config, cache, out, pretrained))
+    with claimed(out):
+        return _train(_gather(config, cache, out, chosen, pretrained), tick, resume, track)
+
+
+def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trained:
+    config, out = given.config, given.out
+    check_place(out, given.method, given.cache, config.seeds, resume)
     trained = Trained([], missing=(given.seen.train.missing, given.seen.train.missing + len(given.seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
@@ -137,7 +151,11 @@ class _Given:
     def name(self, seeds: tuple[int, ...]) -> str:
         """A hash of all that decides what a fleet becomes."""
         settings = [member.model_dump(mode="json") for member in self.members(seeds)]
-        return sha256_of_json([settings, self.cache.fingerprint])
+        return sha256_of_json([self.method, settings, self.cache.fingerprint])
+
+    @property
+    def method(self) -> str:
+        return method_of(self.config, self.material.templates)
 
     def fleet(self, seeds: tuple[int, ...]) -> Fleet:
         members, train = self.members(seeds), self.samples(self.seen.train)
@@ -155,6 +173,20 @@ def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, pretraine
     seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
     material = material_of(cache, seen.train, pretrained)
     return _Given(config, cache, out, torch.device(device), seen, test, material, started)
+
+
+def check_place(out: Path, method: str, cache: Cache, seeds: tuple[int, ...], resume: bool = False) -> None:
+    """One's own runs may be written over, and another training's where none of them stays beside the new ones; what is
+    resumed must be one's own."""
+    for folder in sorted(out.glob("seed-*")):
+        try:
+            there = load_run(folder)
+        except DataError:
+            continue
+        if (there.method, there.about.get("fingerprint")) == (method, cache.fingerprint):
+            continue
+        if resume or there.seed not in seeds:
+            raise UsageError(f"{folder} is of another training ({there.method}); choose another --out or remove it")
 
 
 def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
@@ -188,7 +220,7 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
         }
         folder = given.out / f"seed-{seed}"
         _keep(given, fleet, name, last, member, folder)
-        run = run_of(method_of(own), seed, scores_ENC[member], given.cache, given.test, about)
+        run = run_of(given.method, seed, scores_ENC[member], given.cache, given.test, about)
         trained.runs.append(keep_run(run, folder, trained=True))
 
 

@@ -56,6 +56,8 @@ def contrasts(runs: list[Run], baseline: str) -> list[Contrast]:
     if baseline not in families:
         raise unknown("method", baseline, families)
     base = families.pop(baseline)
+    if not families:
+        raise DataError(f"there is nothing but {baseline!r}; nothing can be set against it")
     found = []
     for method, family in families.items():
         _check_same_videos(base[0], [*base, *family])

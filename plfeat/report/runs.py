@@ -18,7 +18,8 @@ _PACKAGES = ("plfeat", "torch", "open_clip_torch", "h5py", "numpy", "decord", "a
 
 
 def save_run(run: Run, metrics: dict[str, Any], folder: Path) -> None:
-    """Scores first: a folder with a record is a whole run."""
+    """Scores first, and before them the old record goes: a folder with a record is a whole run."""
+    (folder / RECORD).unlink(missing_ok=True)
     with publish(folder / SCORES) as part, part.open("wb") as file:
         np.savez_compressed(file, scores=run.scores_NC.astype(np.float32), label=run.label_N, id=np.array(run.id_N))
     record = {

@@ -47,7 +47,7 @@ def save_member(
 def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, Any]]:
     """A member's settings, its classes, and what its header says."""
     if not (folder / MODEL).is_file():
-        raise DataError(f"run {folder}: no {MODEL}; `plfeat train --frozen` makes trained runs")
+        raise DataError(f"run {folder}: no {MODEL}; a method that learns nothing by gradient keeps none")
     try:
         classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
         config, about = build(TrainConfig, folder / CONFIG), _header(folder / MODEL)

@@ -40,7 +40,8 @@ def explain(matcher: Matcher, tower: TextTower, words: list[str], text: int, fra
     else:
         text_EUD, attention_EUSL = interaction.read(read)
         over_EBUT = interaction.meet(frames_EBTD, text_EUD[:, None], read.sentence_EUD[:, None])[1]
-        frames, frames_are = over_EBUT[0, 0, 0], "attention"
+        frames = over_EBUT[0, 0, 0]
+        frames_are = "attention" + ("; the score does not use it" if interaction.score == "video" else "")
         if attention_EUSL is not None:
             word_attention = attention_EUSL[0, 0][:, read.words[1][0, 0]].tolist()
     prompts = matcher.source.prompts if isinstance(matcher.source, Prompts) else None

@@ -1,11 +1,11 @@
 """A training's curve while it grows: `log.jsonl`, a line an epoch; TensorBoard or Weights & Biases if asked for."""
 
-import fcntl
 import json
 import math
+import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from plfeat.errors import UsageError, first_line
 from plfeat.train.fleet import Epoch
@@ -26,9 +26,7 @@ class Journal:
     ) -> None:
         self.seeds = seeds
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "log.jsonl").open("a", encoding="utf-8")
-        _claim(self._file, folder)
-        self._file.truncate(0)
+        self._file = (folder / "log.jsonl").open("w", encoding="utf-8")
         self._tracker = _tracker(track, folder, settings or {})
         for epoch in curve:
             self.write(epoch)
@@ -62,21 +60,11 @@ class Journal:
             self._tracker.close()
 
 
-def _claim(file: TextIO, folder: Path) -> None:
-    """One training a folder at a time; the claim goes with the process."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UsageError(f"{folder}: another training writes there now; choose another --out") from None
-    except OSError:
-        return  # a file system that knows no locks
-
-
 class _TensorBoard:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # what it has of this training is written again
         self._writer = SummaryWriter(str(folder / "tensorboard"))
         self._writer.add_text("settings", f"```json\n{json.dumps(settings, indent=2)}\n```")
 
