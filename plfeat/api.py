@@ -10,7 +10,8 @@ from plfeat.flows import extract as _extract
 from plfeat.flows import predict as _predict
 from plfeat.flows.caches import choose_cache
 from plfeat.flows.report import summarise
-from plfeat.flows.train import Trained, run_name, train_frozen
+from plfeat.flows.runs import run_name
+from plfeat.flows.train import Trained, train_frozen
 from plfeat.flows.work import Means
 from plfeat.presets import train_config
 from plfeat.records import Run, Tick, silent

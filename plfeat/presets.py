@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plfeat.config import TrainConfig, build, changes, given, idle_keys
+from plfeat.config import LEARNED, TEXTLESS, InteractionConfig, TrainConfig, build, changes, given, known_keys
 from plfeat.errors import UsageError
 from plfeat.registry import Registry
 
@@ -91,3 +91,46 @@ def train_config(
     if idle:
         raise UsageError(f"config: {', '.join(idle)} would change nothing here; leave it out")
     return config
+
+
+def idle_keys(config: TrainConfig) -> set[str]:
+    """The dotted keys that do nothing with such a configuration; a table would name them as if they did."""
+    method, text, inner, loss = config.method, config.text, config.interaction, config.loss
+    learned, matched, textless = method in LEARNED, method == "match", method in TEXTLESS
+    learns_text = text.tune or (text.source == "contexts" and config.context.learn)
+    # trained beside the rest, the module is heard through the texts that it shares with it, or the scale, or the score
+    unheard = not learns_text and inner.score == "video" and (inner.kind == "own" or not loss.joint)
+    alone = inner.kind == "none" or unheard
+    idle = {
+        "data": method == "zero-shot",
+        "text": textless,
+        "text.sentence": text.source == "templates",
+        "text.template": text.source == "contexts",
+        "text.tune": not matched,
+        "context": textless or text.source == "templates",
+        "context.phrase": config.context.start == "random",
+        "head": method not in ("match", "linear"),
+        "head.layers": not config.head.kind.startswith("transf"),
+        "head.heads": not config.head.kind.startswith("transf"),
+        "interaction": not matched,
+        **{f"interaction.{key}": alone for key in InteractionConfig.model_fields if key not in ("kind", "score")},
+        "interaction.kind": unheard,
+        "interaction.score": inner.kind == "none",
+        "loss": not matched,
+        "loss.contrastive": unheard,
+        "loss.temperature": unheard or not loss.contrastive,
+        "loss.pairs": unheard or not loss.contrastive,
+        "loss.labels": loss.candidates == "all",
+        "optim": not learned,
+        "optim.rate": not matched,
+        "optim.module_rate": matched and config.head.kind == "mean" and alone,
+        "optim.weight_decay": method == "tip-adapter-f"
+        or (matched and not learns_text and config.head.kind in ("mean", "conv1d") and alone),
+        "optim.encoder_rate": not text.tune,
+        "tip": not method.startswith("tip-adapter"),
+        "select": not learned or config.optim.epochs == 1,
+    }
+    if inner.text != "parsed":
+        idle["interaction.steps"] = True
+    roots = [key for key, does_nothing in idle.items() if does_nothing]
+    return {key for key in known_keys(TrainConfig) if any(f"{key}.".startswith(f"{root}.") for root in roots)}

@@ -11,13 +11,13 @@ import torch
 
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, TrainConfig, build, idle_keys
+from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.demo import Demo, demo
 from plfeat.flows.extract import extract
 from plfeat.flows.splits import splits
 from plfeat.model.templates import TEMPLATES
-from plfeat.presets import train_config
+from plfeat.presets import idle_keys, train_config
 from plfeat.records import silent
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy.videos import make

@@ -14,12 +14,12 @@ import torch
 from conftest import ENVIRONMENT, quick
 from safetensors.torch import load_file, save_file
 
-from plfeat.config import ExtractConfig, build, idle_keys
+from plfeat.config import ExtractConfig, build
 from plfeat.errors import DataError, UsageError
 from plfeat.files import claimed
 from plfeat.flows.extract import extract
 from plfeat.flows.train import train_frozen
-from plfeat.presets import PRESETS, train_config
+from plfeat.presets import PRESETS, idle_keys, train_config
 from plfeat.records import silent
 from plfeat.report.runs import load_run, save_run
 from plfeat.shards.reader import Cache, open_cache

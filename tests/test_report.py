@@ -13,7 +13,7 @@ from PIL import Image
 from plfeat.config import TrainConfig, build
 from plfeat.errors import DataError
 from plfeat.flows.report import report, summarise
-from plfeat.flows.train import method_of
+from plfeat.flows.runs import method_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.records import Run
 from plfeat.report.runs import environment, find_runs, load_run, save_run

@@ -82,7 +82,8 @@ def train(
         raise unknown("tracker", track, ("tensorboard", "wandb"))
     from plfeat.flows.caches import choose_cache
     from plfeat.flows.report import summarise
-    from plfeat.flows.train import diverged, run_name, train_frozen
+    from plfeat.flows.runs import run_name
+    from plfeat.flows.train import diverged, train_frozen
 
     chosen = choose_cache(cache)
     folder = options.new_folder(out, options.RUNS / run_name(tree, chosen))
@@ -122,7 +123,8 @@ def evaluate(
     from plfeat.flows.caches import choose_cache
     from plfeat.flows.evaluate import evaluate_all
     from plfeat.flows.report import summarise
-    from plfeat.flows.train import run_name, train_frozen
+    from plfeat.flows.runs import run_name
+    from plfeat.flows.train import train_frozen
     from plfeat.presets import train_config
     from plfeat.records import silent
 

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from plfeat.config import TrainConfig
+from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.texts import texts_of
-from plfeat.flows.train import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.model.classical import choose_tip, linear_probe, nearest_mean, tip_logits
 from plfeat.model.draws import Draws
 from plfeat.records import FrameSet, Run

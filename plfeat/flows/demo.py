@@ -10,7 +10,8 @@ from plfeat.errors import UsageError
 from plfeat.flows.evaluate import chance
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
-from plfeat.flows.train import run_name, train_frozen
+from plfeat.flows.runs import run_name
+from plfeat.flows.train import train_frozen
 from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.shards.reader import open_cache

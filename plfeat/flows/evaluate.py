@@ -11,8 +11,8 @@ import torch
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig
 from plfeat.errors import CacheError, DataError, UsageError
+from plfeat.flows.runs import about_run, keep_run, material_of, method_of, run_of
 from plfeat.flows.splits import read
-from plfeat.flows.train import about_run, keep_run, material_of, method_of, run_of
 from plfeat.records import FrameSet, Run
 from plfeat.report.runs import find_runs, load_run
 from plfeat.shards.reader import Cache

@@ -7,25 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
-from plfeat.config import LEARNED, TrainConfig, changes
+from plfeat.config import LEARNED, TrainConfig
 from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
-from plfeat.flows.backbones import backbone_of
+from plfeat.flows.classical import classical
+from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
-from plfeat.flows.texts import texts_of
-from plfeat.metrics.compare import metrics_of
-from plfeat.model.templates import TEMPLATES
-from plfeat.presets import train_config
 from plfeat.records import FrameSet, Run, Tick
-from plfeat.report.runs import RECORD, environment, load_run, save_run
+from plfeat.report.runs import RECORD, load_run
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.checkpoint import forget_member, load_state, member_tensors, read_member, save_member, save_state
@@ -45,38 +39,6 @@ class Trained:
     missing: tuple[int, int] = (0, 0)  # training videos without features, and all training videos
 
 
-def method_of(config: TrainConfig, templates: tuple[str, ...] = TEMPLATES) -> str:
-    """What a table calls a run: the preset, and whatever differs from it, so that no two settings share a row."""
-    named = changes(config, train_config(config.preset))
-    own = [f"{key}={value}" for key, value in named.items() if key not in ("seeds", "data.allow_empty")]
-    if config.reads_templates and templates != TEMPLATES:
-        own.append(f"templates @{sha256_of_json(templates)[:6]}")
-    return ", ".join([config.preset, *own])
-
-
-def run_name(config: Any, cache: Cache) -> str:
-    """A folder name that differs whenever the settings or the cache do."""
-    return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
-
-
-def material_of(
-    cache: Cache, frames: FrameSet, pretrained: str | None = None, templates: tuple[str, ...] = ()
-) -> Material:
-    """What can be built on before anything is trained, with other templates than the cache's, if there are any. Of the
-    backbone only the text tower stays in memory."""
-    backbone, texts = backbone_of(cache, pretrained), texts_of(cache)
-    templates = templates or (texts.templates if texts else TEMPLATES)
-    return Material(
-        tower=TextTower(backbone.model, backbone.tokenizer),
-        classes=cache.classes,
-        templates=templates,
-        frames=frames.features_NVTD.shape[2],
-        width=frames.features_NVTD.shape[3],
-        start_scale=float(backbone.model.logit_scale),  # type: ignore[arg-type]
-        known=texts if texts and texts.templates == templates else None,
-    )
-
-
 def train_frozen(
     config: TrainConfig,
     cache: Cache,
@@ -91,8 +53,6 @@ def train_frozen(
     """Trains one member per seed on the cached train split and tests it; a folder `out/seed-<n>` each."""
     chosen = choose_device(device)
     if config.method not in LEARNED:
-        from plfeat.flows.classical import classical
-
         if track is not None:
             raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
         with claimed(out):
@@ -175,20 +135,6 @@ def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, pretraine
     return _Given(config, cache, out, torch.device(device), seen, test, material, started)
 
 
-def check_place(out: Path, method: str, cache: Cache, seeds: tuple[int, ...], resume: bool = False) -> None:
-    """One's own runs may be written over, and another training's where none of them stays beside the new ones; what is
-    resumed must be one's own."""
-    for folder in sorted(out.glob("seed-*")):
-        try:
-            there = load_run(folder)
-        except DataError:
-            continue
-        if (there.method, there.about.get("fingerprint")) == (method, cache.fingerprint):
-            continue
-        if resume or there.seed not in seeds:
-            raise UsageError(f"{folder} is of another training ({there.method}); choose another --out or remove it")
-
-
 def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
     """The runs of a training that came to its end before, whole; or none."""
     folders = [out / f"seed-{seed}" for seed in seeds]
@@ -235,44 +181,6 @@ def protocol(fleet: Fleet, member: int, seen: Splits) -> str:
     if config.select == "last":
         return f"the last of {epochs} epochs{tip}; nothing was selected"
     return f"epoch {fleet.tested_epoch(member)} of {epochs}{tip}, the earliest best on {seen.where_val}"
-
-
-def keep_run(run: Run, folder: Path, trained: bool = False) -> Run:
-    """A record and its scores; a model that an earlier run left there is another's."""
-    if not trained:
-        forget_member(folder)
-    save_run(run, metrics_of(run), folder)
-    return run
-
-
-def run_of(
-    method: str, seed: int, scores_NC: NDArray[np.float32], cache: Cache, test: FrameSet, about: dict[str, Any]
-) -> Run:
-    dataset = cache.spec["dataset"]
-    return Run(
-        method=method,
-        seed=seed,
-        scores_NC=scores_NC,
-        label_N=test.label_N,
-        id_N=test.id_N,
-        classes=cache.classes,
-        group=tuple(dataset["group"]),
-        mirror=tuple(dataset["mirror"]),
-        about=about,
-    )
-
-
-def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
-    """What every record says besides its own configuration."""
-    return {
-        "dataset": cache.spec["dataset"]["name"],
-        "split": cache.evaluation,
-        "model": cache.spec["model"],
-        "fingerprint": cache.fingerprint,
-        "list_sha256": cache.spec["dataset"]["list_sha256"],
-        "missing": test.missing,
-        "environment": environment(),
-    }
 
 
 def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], None]:

@@ -1,0 +1,106 @@
+"""What all ways to a run share: what it is called, what it is built on, where it may be kept, what its record says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plfeat.backbone.text import TextTower
+from plfeat.config import TrainConfig, changes
+from plfeat.errors import DataError, UsageError
+from plfeat.files import sha256_of_json
+from plfeat.flows.backbones import backbone_of
+from plfeat.flows.texts import texts_of
+from plfeat.metrics.compare import metrics_of
+from plfeat.model.templates import TEMPLATES
+from plfeat.presets import train_config
+from plfeat.records import FrameSet, Run
+from plfeat.report.runs import environment, load_run, save_run
+from plfeat.shards.reader import Cache
+from plfeat.train.build import Material
+from plfeat.train.checkpoint import forget_member
+
+
+def method_of(config: TrainConfig, templates: tuple[str, ...] = TEMPLATES) -> str:
+    """What a table calls a run: the preset, and whatever differs from it, so that no two settings share a row."""
+    named = changes(config, train_config(config.preset))
+    own = [f"{key}={value}" for key, value in named.items() if key not in ("seeds", "data.allow_empty")]
+    if config.reads_templates and templates != TEMPLATES:
+        own.append(f"templates @{sha256_of_json(templates)[:6]}")
+    return ", ".join([config.preset, *own])
+
+
+def run_name(config: Any, cache: Cache) -> str:
+    """A folder name that differs whenever the settings or the cache do."""
+    return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
+
+
+def material_of(
+    cache: Cache, frames: FrameSet, pretrained: str | None = None, templates: tuple[str, ...] = ()
+) -> Material:
+    """What can be built on before anything is trained, with other templates than the cache's, if there are any. Of the
+    backbone only the text tower stays in memory."""
+    backbone, texts = backbone_of(cache, pretrained), texts_of(cache)
+    templates = templates or (texts.templates if texts else TEMPLATES)
+    return Material(
+        tower=TextTower(backbone.model, backbone.tokenizer),
+        classes=cache.classes,
+        templates=templates,
+        frames=frames.features_NVTD.shape[2],
+        width=frames.features_NVTD.shape[3],
+        start_scale=float(backbone.model.logit_scale),  # type: ignore[arg-type]
+        known=texts if texts and texts.templates == templates else None,
+    )
+
+
+def check_place(out: Path, method: str, cache: Cache, seeds: tuple[int, ...], resume: bool = False) -> None:
+    """One's own runs may be written over, and another training's where none of them stays beside the new ones; what is
+    resumed must be one's own."""
+    for folder in sorted(out.glob("seed-*")):
+        try:
+            there = load_run(folder)
+        except DataError:
+            continue
+        if (there.method, there.about.get("fingerprint")) == (method, cache.fingerprint):
+            continue
+        if resume or there.seed not in seeds:
+            raise UsageError(f"{folder} is of another training ({there.method}); choose another --out or remove it")
+
+
+def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
+    """What every record says besides its own configuration."""
+    return {
+        "dataset": cache.spec["dataset"]["name"],
+        "split": cache.evaluation,
+        "model": cache.spec["model"],
+        "fingerprint": cache.fingerprint,
+        "list_sha256": cache.spec["dataset"]["list_sha256"],
+        "missing": test.missing,
+        "environment": environment(),
+    }
+
+
+def run_of(
+    method: str, seed: int, scores_NC: NDArray[np.float32], cache: Cache, test: FrameSet, about: dict[str, Any]
+) -> Run:
+    dataset = cache.spec["dataset"]
+    return Run(
+        method=method,
+        seed=seed,
+        scores_NC=scores_NC,
+        label_N=test.label_N,
+        id_N=test.id_N,
+        classes=cache.classes,
+        group=tuple(dataset["group"]),
+        mirror=tuple(dataset["mirror"]),
+        about=about,
+    )
+
+
+def keep_run(run: Run, folder: Path, trained: bool = False) -> Run:
+    """A record and its scores; a model that an earlier run left there is another's."""
+    if not trained:
+        forget_member(folder)
+    save_run(run, metrics_of(run), folder)
+    return run
