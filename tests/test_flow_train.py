@@ -631,11 +631,20 @@ def test_a_head_for_other_frames_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_other_templates_are_another_row_and_a_run_keeps_its_own(toy_folder: Path, tmp_path: Path, capfd) -> None:
+def test_other_templates_are_another_row_and_a_run_keeps_its_own(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are no part of the cache's name."""
+
+    def stop(stage: str, done: int, total: int, note: str = "", /) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("plfeat.flows.train.SAVE_EVERY", 0.0)
     cache = extract(build(ExtractConfig, dataset="toy", model="toy"), toy_folder, tmp_path / "cache", silent).path
     config, zero = quick("actionclip-mean", QUICK, "seeds=[0]"), train_config("zero-shot-ensemble")
     before = train_frozen(config, open_cache(cache), tmp_path / "before", silent).runs[0]
+    with pytest.raises(KeyboardInterrupt):
+        train_frozen(config, open_cache(cache), tmp_path / "half", stop)
     (tmp_path / "own.txt").write_text("a {}\nbehold, {}\n")
     command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--cache", str(tmp_path / "cache")]
     assert main([*command, "--templates", str(tmp_path / "own.txt"), "-q"]) == 0
@@ -646,6 +655,8 @@ def test_other_templates_are_another_row_and_a_run_keeps_its_own(toy_folder: Pat
     assert np.abs(before.scores_NC - after.scores_NC).max() > 1e-3
     with pytest.raises(UsageError, match="is of another training"):
         train_frozen(config, changed, tmp_path / "before", silent, resume=True)
+    with pytest.raises(UsageError, match="other settings or another cache"):
+        train_frozen(config, changed, tmp_path / "half", silent, resume=True)
     assert "templates @" in train_frozen(zero, changed, tmp_path / "zero", silent).runs[0].method
     command = ["eval", str(tmp_path / "before"), str(tmp_path / "after"), "--cache", str(cache), "--views", "1"]
     assert main([*command, "--out", str(tmp_path / "out"), "-q"]) == 0
