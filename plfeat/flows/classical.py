@@ -32,23 +32,32 @@ Scores = tuple[NDArray[np.float32], dict[str, Any]]
 
 def classical(config: TrainConfig, cache: Cache, out: Path, pretrained: str | None = None) -> list[Run]:
     """One run; with few shots, one for each seed, since only their choice is random."""
+    texts = texts_of(cache) if config.reads_templates else None
+    method = method_of(config, texts.templates) if texts else method_of(config)
     if config.method == "zero-shot":
         started, test = time.perf_counter(), read(cache, cache.evaluation)
         scores = _zero_shot(config, cache, test, pretrained)
-        return [_kept(config, cache, test, (scores, {}), config.seeds[0], started, out / "zero-shot")]
+        return [_kept(method, config, cache, test, (scores, {}), config.seeds[0], started, out / "zero-shot")]
     seeds = config.seeds if config.data.shots else config.seeds[:1]
-    check_place(out, _method(config, cache), cache, seeds)
+    check_place(out, method, cache, seeds)
     seen, test = splits(config, seeds, cache), read(cache, cache.evaluation)
     runs = []
     for member, seed in enumerate(seeds):
         started = time.perf_counter()
         scored = _scores(config, cache, seen, member, test, pretrained)
-        runs.append(_kept(config, cache, test, scored, seed, started, out / f"seed-{seed}"))
+        runs.append(_kept(method, config, cache, test, scored, seed, started, out / f"seed-{seed}"))
     return runs
 
 
 def _kept(
-    config: TrainConfig, cache: Cache, test: FrameSet, scored: Scores, seed: int, started: float, folder: Path
+    method: str,
+    config: TrainConfig,
+    cache: Cache,
+    test: FrameSet,
+    scored: Scores,
+    seed: int,
+    started: float,
+    folder: Path,
 ) -> Run:
     own = config.model_copy(update={"seeds": (seed,)})
     scores_NC, more = scored
@@ -58,12 +67,7 @@ def _kept(
         **more,
         "seconds": time.perf_counter() - started,
     }
-    return keep_run(run_of(_method(own, cache), seed, scores_NC, cache, test, about), folder)
-
-
-def _method(config: TrainConfig, cache: Cache) -> str:
-    texts = texts_of(cache) if config.reads_templates else None
-    return method_of(config, texts.templates) if texts else method_of(config)
+    return keep_run(run_of(method, seed, scores_NC, cache, test, about), folder)
 
 
 def _zero_shot(config: TrainConfig, cache: Cache, test: FrameSet, pretrained: str | None = None) -> NDArray[np.float32]:
