@@ -37,6 +37,20 @@ def test_a_nan_is_never_a_hit() -> None:
     assert top_k_hits(scores, np.zeros(4, int), 1).tolist() == [False, False, False, True]
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_counts_as_none(label: int) -> None:
+    """Counted from the end, -1 was the last class."""
+    scores, labels = np.eye(3, dtype=np.float32), np.array([0, 1, label])
+    for figure in (
+        lambda: top_k_hits(scores, labels, 1),
+        lambda: confusion(scores, labels),
+        lambda: mirror_hits(scores, labels, (1, 0, None)),
+        lambda: class_accuracies(np.ones(3, bool), labels, ("a", "b", "c")),
+    ):
+        with pytest.raises(DataError, match=f"labels: 1 of 3 are outside 0 to 2, the first is {label}"):
+            figure()
+
+
 def test_a_class_without_videos_has_no_accuracy() -> None:
     found = class_accuracies(np.array([True, False, True]), np.array([0, 0, 2]), ("a", "b", "c"))
     assert found == {"a": 0.5, "c": 1.0}

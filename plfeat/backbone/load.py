@@ -166,6 +166,12 @@ def load(chosen: Plan) -> Backbone:
         )
     if weights is not None:
         _load_weights(model, chosen, weights)
+    for name, value in model.named_parameters():
+        if not value.isfinite().all():
+            raise PlfeatError(
+                f"model {chosen.name} with weights {chosen.pretrained!r}: {name} has values that are not numbers; the "
+                "weights are damaged, get them again"
+            )
     model.requires_grad_(False)
     model.eval()
     about = {

@@ -178,7 +178,7 @@ def check_classes(folder: Path, config: TrainConfig, classes: tuple[str, ...], c
 
 def chance(cache: Cache, seeds: tuple[int, ...], out: Path) -> list[Run]:
     """Random scores, so that the first step of a ladder can be tested like every other."""
-    test = cache.read(cache.evaluation)
+    test = read(cache, cache.evaluation)
     return [_guess(cache, test, seed, out / f"chance-{seed}") for seed in seeds]
 
 

@@ -68,6 +68,11 @@ def predict(
     learner = open_member(folder, material, kit.encoder.device)
     features = torch.from_numpy(features_NVTD).to(kit.encoder.device)
     scores_NC = learner.score(features)[0].cpu().numpy() if len(features) else np.zeros((0, len(classes)))
+    bad = ~np.isfinite(scores_NC).all(axis=1)
+    if bad.any():
+        raise DataError(
+            f"run {folder}: its scores of {int(bad.sum())} of {len(features)} videos are not numbers; train it again"
+        )
     found, place = [], 0
     for video, index, error in zip(videos, indices, errors, strict=True):
         if error:

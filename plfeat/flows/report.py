@@ -8,11 +8,12 @@ import numpy as np
 
 from plfeat.errors import DataError
 from plfeat.files import write_text
+from plfeat.flows.results import open_run, require_numbers
 from plfeat.metrics.classify import confusion, top_k_hits
 from plfeat.metrics.compare import contrasts, rows_of
 from plfeat.records import Contrast, Row, Run
 from plfeat.report.figures import confusion_figure
-from plfeat.report.runs import find_runs, load_run
+from plfeat.report.runs import find_runs
 from plfeat.report.table import (
     as_csv,
     as_dicts,
@@ -57,7 +58,7 @@ def report(run_roots: list[Path], out: Path, title: str, against: str | None = N
     """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix. With
     `against`, a second table: every other method against that one, stratum by stratum."""
     folders = find_runs(run_roots)
-    runs = _distinct([load_run(folder) for folder in folders], folders)
+    runs = _distinct([open_run(folder) for folder in folders], folders)
     means = {method: _mean_hits(runs, method) for method in dict.fromkeys(run.method for run in runs)}
     runs = sorted(runs, key=lambda run: (means[run.method], run.method, run.seed))
     compared = [] if against is None else contrasts(runs, against)
@@ -93,6 +94,7 @@ def _distinct(runs: list[Run], folders: list[Path] | None = None) -> list[Run]:
     several = len({run.about.get("fingerprint") for run in runs}) > 1
     kept: dict[tuple[str, int], tuple[int, Run]] = {}
     for number, run in enumerate(runs):
+        require_numbers(run)
         method = f"{run.method} @{run.about.get('fingerprint', '?')[:6]}" if several else run.method
         first, other = kept.setdefault((method, run.seed), (number, replace(run, method=method)))
         which = f"runs {folders[first]} and {folders[number]} are both" if folders else "two runs are"

@@ -11,6 +11,7 @@ from plfeat.config import TrainConfig, changes
 from plfeat.errors import DataError, UsageError
 from plfeat.files import sha256_of_json
 from plfeat.flows.backbones import backbone_of
+from plfeat.flows.results import require_numbers
 from plfeat.flows.texts import texts_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.model.templates import TEMPLATES
@@ -99,8 +100,11 @@ def run_of(
 
 
 def keep_run(run: Run, folder: Path, trained: bool = False) -> Run:
-    """A record and its scores; a model that an earlier run left there is another's."""
+    """A record and its scores, unless they are no result: then nothing is written. A model that an earlier run left
+    there is another's."""
+    require_numbers(run)
+    metrics = metrics_of(run)
     if not trained:
         forget_member(folder)
-    save_run(run, metrics_of(run), folder)
+    save_run(run, metrics, folder)
     return run

@@ -51,7 +51,7 @@ def splits(config: TrainConfig, seeds: tuple[int, ...], cache: Cache) -> Splits:
 
 
 def read(cache: Cache, split: str) -> FrameSet:
-    """A split's features, all of them numbers."""
+    """A split's features, all of them numbers, and labels, all of them classes."""
     frames = cache.read(split)
     bad = ~np.isfinite(frames.features_NVTD).all(axis=(1, 2, 3))
     if bad.any():
@@ -59,6 +59,13 @@ def read(cache: Cache, split: str) -> FrameSet:
         raise CacheError(
             f"cache {cache.path}, split {split!r}: {int(bad.sum())} videos have features that are not numbers, "
             f"the first is {first!r}; extract them again, in float32 if float16 was too small"
+        )
+    odd = (frames.label_N < 0) | (frames.label_N >= len(cache.classes))
+    if odd.any():
+        raise CacheError(
+            f"cache {cache.path}, split {split!r}: {int(odd.sum())} videos have labels outside 0 to "
+            f"{len(cache.classes) - 1}, the first is {frames.id_N[int(odd.argmax())]!r} with "
+            f"{frames.label_N[odd.argmax()]}; extract again from lists that say every video's class"
         )
     return frames
 

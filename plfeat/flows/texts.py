@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from plfeat.backbone.text import TextTower
-from plfeat.errors import CacheError, UsageError, first_line
+from plfeat.errors import CacheError, PlfeatError, UsageError, first_line
 from plfeat.files import sha256_of
 from plfeat.flows.work import Kit
 from plfeat.model.templates import TEMPLATES
@@ -41,12 +41,14 @@ def keep_texts(folder: Path, kit: Kit, classes: tuple[str, ...], wanted: tuple[s
         there: Texts | None = read_texts(path)
     except (CacheError, OSError):
         there = None
-    if there is None or there.classes != classes or (wanted is not None and there.templates != wanted):
+    if there is None or there.bad() or there.classes != classes or (wanted is not None and there.templates != wanted):
         try:
             tower = TextTower(kit.backbone.model, kit.backbone.tokenizer)
         except UsageError as error:
             return {"name": None, "why": str(error)}
         there = make_texts(tower.to(kit.device), classes, wanted or TEMPLATES, kit.config.dtype)
+        if bad := there.bad():
+            raise PlfeatError(f"text features of {kit.config.model}: {_not_numbers(bad, there)}; set dtype=float32")
         write_texts(path, there)
     return {"name": NAME, "sha256": sha256_of(path), "templates": len(there.templates)}
 
@@ -59,7 +61,10 @@ def texts_of(cache: Cache) -> Texts | None:
     path = cache.path / said["name"]
     if not path.is_file() or sha256_of(path) != said["sha256"]:
         raise CacheError(f"{path}: missing, or not the file it was; run the same `plfeat extract` again")
-    return read_texts(path)
+    texts = read_texts(path)
+    if bad := texts.bad():
+        raise CacheError(f"{path}: {_not_numbers(bad, texts)}; run the same `plfeat extract` again")
+    return texts
 
 
 def make_texts(tower: TextTower, classes: tuple[str, ...], templates: tuple[str, ...], dtype: str) -> Texts:
@@ -85,3 +90,7 @@ def make_texts(tower: TextTower, classes: tuple[str, ...], templates: tuple[str,
         classes=classes,
         templates=templates,
     )
+
+
+def _not_numbers(bad: list[str], texts: Texts) -> str:
+    return f"{len(bad)} of {len(texts.sentence_ND)} texts have values that are not numbers, the first is {bad[0]!r}"

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig
 from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
+from plfeat.flows.results import open_run
 from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.records import FrameSet, Run, Tick
-from plfeat.report.runs import RECORD, load_run
+from plfeat.report.runs import RECORD
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.checkpoint import forget_member, load_state, member_tensors, read_member, save_member, save_state
@@ -139,7 +141,7 @@ def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
     """The runs of a training that came to its end before, whole; or none."""
     folders = [out / f"seed-{seed}" for seed in seeds]
     try:
-        found = [(read_member(folder)[2], load_run(folder)) for folder in folders]
+        found = [(read_member(folder)[2], open_run(folder)) for folder in folders]
     except DataError:
         return []
     same = all(about.get("training") == one.about.get("training") == run for about, one in found)
@@ -147,13 +149,15 @@ def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
 
 
 def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
-    """Every member that stayed finite, at its chosen epoch: model and record to disk, its run into `trained`."""
+    """Every member that stayed finite, at its chosen epoch: model and record to disk, its run into `trained`. Of one
+    that did not, nothing stays: not what an earlier training left in its folder either."""
     last = fleet.choose()
     scores_ENC = fleet.learner.score(given.samples(given.test).features_NVTD).cpu().numpy()
     for member, own in enumerate(fleet.members):
-        seed = own.seeds[0]
-        if member in fleet.state.stopped or not np.isfinite(scores_ENC[member]).all():
+        seed, folder = own.seeds[0], given.out / f"seed-{own.seeds[0]}"
+        if member in fleet.state.stopped or not _sound(fleet, last, member, scores_ENC[member]):
             trained.diverged[seed] = fleet.state.stopped.get(member, fleet.state.epoch)
+            _forget(folder)
             continue
         about = {
             **about_run(given.cache, given.test),
@@ -164,10 +168,21 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
             "seconds": time.perf_counter() - given.started,
             "members": len(fleet.members),
         }
-        folder = given.out / f"seed-{seed}"
         _keep(given, fleet, name, last, member, folder)
         run = run_of(given.method, seed, scores_ENC[member], given.cache, given.test, about)
         trained.runs.append(keep_run(run, folder, trained=True))
+
+
+def _sound(fleet: Fleet, last: dict[str, torch.Tensor], member: int, scores_NC: NDArray[np.float32]) -> bool:
+    """All that would be kept of a member is numbers, also where no score hears of it."""
+    kept = (member_tensors(dict(tensors), member) for tensors in (trainable(fleet.learner), last))
+    return bool(np.isfinite(scores_NC).all()) and all(x.isfinite().all() for own in kept for x in own.values())
+
+
+def _forget(folder: Path) -> None:
+    """The record first: what has none is no run."""
+    (folder / RECORD).unlink(missing_ok=True)
+    forget_member(folder)
 
 
 def diverged(trained: Trained) -> str:
@@ -199,8 +214,7 @@ def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], No
 
 def _keep(given: _Given, fleet: Fleet, name: str, last: dict[str, torch.Tensor], member: int, folder: Path) -> None:
     """The model comes before the record, and takes away the record of what lay there before."""
-    (folder / RECORD).unlink(missing_ok=True)
-    forget_member(folder)
+    _forget(folder)
     cache, material, config = given.cache, given.material, fleet.members[member]
     about = {
         "dataset": cache.spec["dataset"]["name"],

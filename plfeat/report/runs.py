@@ -57,27 +57,39 @@ def load_run(folder: Path) -> Run:
     except FileNotFoundError as error:
         raise DataError(f"run {folder}: {Path(error.filename).name} is missing") from error
     except Exception as error:  # numpy and zipfile have a type for every kind of rubbish
-        raise DataError(f"run {folder}: the record or its scores are damaged ({first_line(error)})") from error
+        raise DataError(
+            f"run {folder}: the record or its scores are damaged ({first_line(error)}); make it again, or leave it out"
+        ) from error
     return run
 
 
+def said_metrics(folder: Path) -> dict[str, Any]:
+    """What the record says its scores amount to."""
+    metrics = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("metrics")
+    return metrics if isinstance(metrics, dict) else {}
+
+
 def _check(run: Run) -> None:
-    """Raises unless the parts fit each other and the scores are numbers."""
+    """Raises unless the parts fit each other, every video stands there once, and the scores are numbers."""
     classes, videos = len(run.classes), len(run.id_N)
     wrong = {
         "method or seed": not (isinstance(run.method, str) and isinstance(run.seed, int)),
         "scores": run.scores_NC.shape != (videos, classes) or run.scores_NC.dtype.kind != "f",
         "labels": run.label_N.shape != (videos,) or run.label_N.dtype.kind != "i",
         "no videos": videos == 0,
+        "a video that stands there twice": len(set(run.id_N)) < videos,
         "groups": len(run.group) not in (0, classes) or len(run.mirror) not in (0, classes),
+        "mirrors": not all(twin is None or (isinstance(twin, int) and 0 <= twin < classes) for twin in run.mirror),
     }
     for part, is_wrong in wrong.items():
         if is_wrong:
             raise ValueError(part)
-    if not np.isfinite(run.scores_NC).all():
-        raise ValueError("scores that are not numbers")
-    if run.label_N.min() < 0 or run.label_N.max() >= classes:
-        raise ValueError("labels beyond the classes")
+    for what, bad in (
+        ("scores that are not numbers", ~np.isfinite(run.scores_NC).all(axis=1)),
+        ("labels beyond the classes", (run.label_N < 0) | (run.label_N >= classes)),
+    ):
+        if bad.any():
+            raise ValueError(f"{int(bad.sum())} of {videos} videos have {what}")
 
 
 def find_runs(roots: list[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from plfeat.errors import CacheError
 from plfeat.files import write_bytes
-from plfeat.shards.hdf5 import Layout, as_bytes, decoded, fixed_width, read_arrays
+from plfeat.shards.hdf5 import Layout, as_bytes, decoded, fixed_width, read_arrays, unpack
 from plfeat.shards.schema import FORMAT
 
 NAME = "text.h5"
@@ -43,6 +43,13 @@ class Texts:
     text_ptr: NDArray[np.int64]
     classes: tuple[str, ...]
     templates: tuple[str, ...]
+
+    def bad(self) -> list[str]:
+        """The sentences with values that are not numbers."""
+        bad_S = ~(np.isfinite(unpack(self.embedding_SW)) & np.isfinite(unpack(self.word_SW))).all(axis=1)
+        bad_N = np.logical_or.reduceat(bad_S, self.text_ptr[:-1]) | ~np.isfinite(unpack(self.sentence_ND)).all(axis=1)
+        said = (template.replace("{}", name) for name in self.classes for template in self.templates)
+        return [sentence for sentence, is_bad in zip(said, bad_N.tolist(), strict=True) if is_bad]
 
     def tokens(self, label: int, template: int = 0) -> slice:
         """The rows of one text."""

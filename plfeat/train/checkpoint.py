@@ -76,6 +76,8 @@ def load_member(learner: Learner, folder: Path) -> None:
         own = value.data if is_tower(name) else value.data[0]
         if own.shape != found[name].shape:
             raise DataError(f"{path}: {name} is {list(found[name].shape)}, this model needs {list(own.shape)}")
+        if not found[name].isfinite().all():
+            raise DataError(f"{path}: {name} has values that are not numbers; train it again")
         own.copy_(found[name])
 
 

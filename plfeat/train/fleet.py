@@ -59,7 +59,9 @@ class State:
 
     epoch: int = 0
     curve: list[Epoch] = field(default_factory=list)
-    stopped: dict[int, int] = field(default_factory=dict)  # member: the epoch in which its loss was no number
+    stopped: dict[int, int] = field(
+        default_factory=dict
+    )  # member: the epoch in which its loss or a score was no number
     best_epoch: dict[int, int] = field(default_factory=dict)
     best: dict[str, torch.Tensor] = field(default_factory=dict)  # every member's parameters of its best epoch
 
@@ -169,7 +171,10 @@ class Fleet:
         state.curve.append(Epoch(state.epoch, factor, loss_E, tops))
 
     def top1(self, val: Samples) -> list[float]:
+        """Of every member. The last step of an epoch can be the one too many; then there is no best to keep."""
         scores_ENC = self.learner.score(val.features_NVTD).cpu().numpy()
+        for member in np.flatnonzero(~np.isfinite(scores_ENC).all(axis=(1, 2))).tolist():
+            self.state.stopped.setdefault(member, self.state.epoch)
         label_N = val.label_N.numpy()
         return [float(top_k_hits(scores_NC, label_N, 1).mean()) for scores_NC in scores_ENC]
 
