@@ -20,6 +20,7 @@ from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from torch import nn
 
+from plfeat.backbone import hub
 from plfeat.errors import PlfeatError, UsageError, first_line, unknown
 
 TABLE_SEED = "token_table_seed"
@@ -33,13 +34,15 @@ _shipped: dict[str, dict[str, dict[str, Any]]] = {}
 @dataclass(frozen=True)
 class Plan:
     """What will be loaded; made without touching any weights. `pretrained` is a tag, a file, `random:SEED`, or INCLUDED
-    where the name leads to a folder or repository that holds both the model and its weights."""
+    where the name leads to a folder or repository that holds both the model and its weights. `source` is what open_clip
+    is asked for: the name, or the folder of the hub's cache where the hub itself does not answer."""
 
     name: str
     pretrained: str
     tag: dict[str, Any]
     quick_gelu: bool
     preprocess: PreprocessCfg
+    source: str
 
     @property
     def activation(self) -> str:
@@ -97,7 +100,7 @@ def plan(name: str, pretrained: str | None = None, activation: str | None = None
         tag, quick = dict[str, Any](), _activation_of_file(name, built_quick, activation)
     else:
         raise unknown(f"pretrained tag of {name}", pretrained, tags)
-    return Plan(name, pretrained, tag, quick, _preprocess(config, tag))
+    return Plan(name, pretrained, tag, quick, _preprocess(config, tag), name)
 
 
 def _activation_of_file(name: str, built_quick: bool, said: str | None) -> bool:
@@ -119,26 +122,14 @@ def _plan_elsewhere(name: str, pretrained: str | None) -> Plan:
         raise UsageError(f"model {name!r}: expected a name, local-dir:PATH or hf-hub:ORG/REPO")
     if pretrained not in (None, INCLUDED):
         raise UsageError(f"model {name} brings its own weights; leave --pretrained out")
+    file, there = hub.config(where) if kind == "hf-hub" else (Path(where) / "open_clip_config.json", True)
+    source = name if there else f"local-dir:{file.parent}"
     try:
-        file = Path(where) / "open_clip_config.json" if kind == "local-dir" else _from_hub(where)
-        whole = json.loads(Path(file).read_text(encoding="utf-8"))
+        whole = json.loads(file.read_text(encoding="utf-8"))
         config, preprocess = whole["model_cfg"], whole.get("preprocess_cfg", {})
-        return Plan(name, INCLUDED, {}, bool(config.get("quick_gelu", False)), _preprocess(config, preprocess))
+        return Plan(name, INCLUDED, {}, bool(config.get("quick_gelu", False)), _preprocess(config, preprocess), source)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PlfeatError(
-            f"model {name} has no readable open_clip_config.json on this machine, and none could be downloaded "
-            f"({type(error).__name__})"
-        ) from error
-
-
-def _from_hub(repository: str) -> str:
-    from open_clip.pretrained import download_pretrained_from_hf
-
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
-    try:
-        return str(download_pretrained_from_hf(repository, filename="open_clip_config.json"))
-    except Exception as error:  # offline, unknown, private: the hub's library has an exception for each
-        raise OSError(str(error)) from error
+        raise PlfeatError(f"model {name} has no readable open_clip_config.json ({first_line(error)})") from error
 
 
 def _preprocess(config: dict[str, Any], tag: dict[str, Any]) -> PreprocessCfg:
@@ -151,6 +142,7 @@ def load(chosen: Plan) -> Backbone:
     """Build the model with the plan's activation, load its weights, freeze it."""
     own = chosen.pretrained == INCLUDED or chosen.pretrained.startswith("random:")
     weights = None if own else _weights_file(chosen)  # first, since it is what may not be there
+    tokenizer = _tokenizer(chosen)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_random_seed(chosen.pretrained))
         logging.disable(logging.WARNING)  # open_clip warns that the weights, which come next, are not there yet
@@ -180,14 +172,14 @@ def load(chosen: Plan) -> Backbone:
         "weights_sha256": hash_weights(model),
         "activation": found,
     }
-    return Backbone(model, open_clip.get_tokenizer(chosen.name), chosen.preprocess, about)
+    return Backbone(model, tokenizer, chosen.preprocess, about)
 
 
 def _build(chosen: Plan) -> nn.Module:
     if chosen.pretrained != INCLUDED:
         return open_clip.create_model(chosen.name, force_quick_gelu=chosen.quick_gelu, pretrained_text=False)
     try:
-        return open_clip.create_model(chosen.name, require_pretrained=True)
+        return open_clip.create_model(chosen.source, require_pretrained=True)
     except Exception as error:  # a foreign or damaged file can fail in any way
         raise PlfeatError(
             f"model {chosen.name}: its weights cannot be had or do not fit ({first_line(error)[:120]})"
@@ -246,13 +238,13 @@ def _complete(model: nn.Module, name: str, path: str) -> bool:
 def _weights_file(chosen: Plan) -> str:
     if not chosen.tag:
         return chosen.pretrained
-    from open_clip.pretrained import download_pretrained
+    return hub.weights(f"weights {chosen.pretrained!r} of {chosen.name}", chosen.tag)
 
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # one clear line below, instead of every retry
+
+def _tokenizer(chosen: Plan) -> Any:
     try:
-        return str(download_pretrained(chosen.tag))
-    except Exception as error:
+        return open_clip.get_tokenizer(chosen.source)
+    except ModuleNotFoundError as error:
         raise PlfeatError(
-            f"weights {chosen.pretrained!r} of {chosen.name} are not on this machine and could not be downloaded "
-            f"({type(error).__name__}); pass a file with --pretrained FILE, or random:SEED for random weights"
+            f"model {chosen.name}: its tokenizer needs the package {error.name}; pip install {error.name}"
         ) from error
