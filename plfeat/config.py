@@ -125,7 +125,8 @@ class HeadConfig(Config):
 
     kind: Literal["mean", "conv1d", "lstm", "transf", "transf_cls"] = "mean"
     layers: Count = 6
-    heads: Count | None = None  # one for every 64 numbers of width
+    heads: Count | None = None  # one for every 64 numbers of width; transf_cls 8
+    dropout: float = Field(0.1, ge=0, lt=1)  # of transf_cls, while it learns
 
 
 class InteractionConfig(Config):

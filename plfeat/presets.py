@@ -112,6 +112,7 @@ def idle_keys(config: TrainConfig) -> set[str]:
         "head": method not in ("match", "linear"),
         "head.layers": not config.head.kind.startswith("transf"),
         "head.heads": not config.head.kind.startswith("transf"),
+        "head.dropout": config.head.kind != "transf_cls",
         "interaction": not matched,
         **{f"interaction.{key}": alone for key in InteractionConfig.model_fields if key not in ("kind", "score")},
         "interaction.kind": unheard,

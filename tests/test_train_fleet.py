@@ -39,6 +39,7 @@ KINDS = {
     "released": ("release", "optim.module_rate=1e-3"),
     "coop": ("coop",),
     "actionclip": ("actionclip-transf",),
+    "dropout": ("actionclip-transf-cls", "head.layers=1", "head.dropout=0.3"),
     "lstm over contexts": ("prompts", "head.kind=lstm"),
     "linear": ("vit",),
     "tip-adapter-f": ("tip-adapter-f", "data.shots=1", "optim.epochs=15"),
@@ -300,6 +301,25 @@ def test_joint_features_made_again_in_the_backward_pass_are_the_same(
             torch.testing.assert_close(other[name], gradient, rtol=1e-4, atol=1e-7)
 
 
+def test_what_is_dropped_is_drawn_by_seed_and_step_and_nothing_at_test(toy_tower: TextTower, toy_cache: Cache) -> None:
+    learned = _fleet(_config("dropout", "seeds=[0,1]"), toy_cache, toy_tower)
+    matcher, features = learned.learner, torch.from_numpy(toy_cache.read("test").features_NVTD)
+    assert isinstance(matcher, Matcher)
+    assert torch.equal(matcher.score(features), matcher.score(features))
+    steps = [batch.step for _ in range(2) for batch in _an_epoch(learned)]
+    assert steps == list(range(2 * learned.per_epoch))
+    frames = learned.train.features_NVTD[:16, 0].float().expand(2, -1, -1, -1)
+    one, other, test = matcher.video(frames, 0), matcher.video(frames, 1), matcher.video(frames)
+    assert torch.equal(one, matcher.video(frames, 0))
+    assert not any(torch.allclose(x, y, atol=1e-3) for x, y in ((one, other), (one, test), (other, test)))
+
+
+def _an_epoch(fleet: Fleet) -> list[Any]:
+    batches = list(fleet.plan())
+    fleet.state.epoch += 1
+    return batches
+
+
 def test_the_cosines_of_several_views_are_averaged(toy_tower: TextTower, toy_cache: Cache) -> None:
     fleet = _fleet(_config("lstm over contexts", "seeds=[0]"), toy_cache, toy_tower)
     matcher, features = fleet.learner, torch.from_numpy(toy_cache.read("test").features_NVTD)
@@ -325,7 +345,7 @@ def test_a_training_with_views_draws_another_one_in_every_epoch(toy_tower: TextT
         assert 150 < int((drawn[0][0] == other).sum()) < 350
 
 
-@pytest.mark.parametrize("kind", ["pairwise", "tip-adapter-f", "text tuned"])
+@pytest.mark.parametrize("kind", ["pairwise", "dropout", "tip-adapter-f", "text tuned"])
 def test_killed_in_any_epoch_and_resumed_it_ends_as_if_nothing_had_happened(
     kind: str, toy_tower: TextTower, toy_cache: Cache, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Frames in, a video out: ActionCLIP's heads behind the image tower.
 
 Mean has no order; Conv1D sees two neighbours, LSTM the past, the Transformers everything and where it stands.
+One of them drops numbers while it learns, so all are told the training step; at test there is none.
 Shapes: E members, B samples, T frames, D width.
 """
 
@@ -9,17 +10,21 @@ import torch.nn.functional as F
 from torch import nn
 
 from plfeat.model.draws import Draws
+from plfeat.model.dropout import Dropout
 from plfeat.model.layers import LayerNorm, Linear
+
+_STD = 0.02  # of Transf_cls's starting values
 
 
 class Mean(nn.Module):
-    def forward(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
+    def forward(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
         return frames_EBTD.mean(dim=2)
 
 
 class Conv1D(nn.Module):
     """Each channel by itself, over three frames, onto the frames: it starts by shifting a quarter of the channels on,
-    a quarter back, and leaving the rest."""
+    a quarter back, and leaving the rest. ActionCLIP's code has the same kernel, but reads `[T, D]` as if it were
+    `[D, T]`, so that channels and frames mix; here it runs along time."""
 
     def __init__(self, draws: Draws, width: int) -> None:
         super().__init__()
@@ -29,7 +34,7 @@ class Conv1D(nn.Module):
         kernel[1, width // 2 :] = 1
         self.kernel = nn.Parameter(kernel.repeat(draws.members, 1, 1))
 
-    def forward(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
+    def forward(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
         before, here, after = self.kernel[:, :, None, None].unbind(dim=1)
         length = frames_EBTD.shape[2]
         padded = F.pad(frames_EBTD, (0, 0, 1, 1))
@@ -48,7 +53,7 @@ class LSTM(nn.Module):
         self.bias_input = nn.Parameter(draws.uniform("bias_input", 4 * width, bound=bound))
         self.bias_hidden = nn.Parameter(draws.uniform("bias_hidden", 4 * width, bound=bound))
 
-    def forward(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
+    def forward(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
         from_input = frames_EBTD @ self.weight_input[:, None].mT + (self.bias_input + self.bias_hidden)[:, None, None]
         hidden = torch.zeros_like(frames_EBTD[:, :, 0])
         cell, states = hidden, []
@@ -80,26 +85,88 @@ class Block(nn.Module):
         return x + self.mlp_out(inner * torch.sigmoid(1.702 * inner))
 
     def _attend(self, qkv_EBTD: torch.Tensor) -> torch.Tensor:
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(2, 3) for part in qkv_EBTD.chunk(3, dim=-1))
+        query, key, value = _by_head(qkv_EBTD, self.heads)
         return F.scaled_dot_product_attention(query, key, value).transpose(2, 3).flatten(-2)
 
 
 class Transformer(nn.Module):
-    """Transf: blocks over positioned frames, onto the frames, then their mean. Transf_cls: a token in front, whose
-    final state is the video, and nothing else."""
+    """Transf: blocks over positioned frames, onto the frames, then their mean."""
 
-    def __init__(self, draws: Draws, width: int, frames: int, layers: int, heads: int, cls: bool = False) -> None:
+    def __init__(self, draws: Draws, width: int, frames: int, layers: int, heads: int) -> None:
         super().__init__()
         assert width % heads == 0, "heads divide the width"
-        self.position = nn.Parameter(draws.normal("position", frames + cls, width, std=0.02))
-        self.token = nn.Parameter(draws.normal("token", width, std=0.02)) if cls else None
+        self.position = nn.Parameter(draws.normal("position", frames, width, std=0.02))
         self.blocks = nn.ModuleList(Block(draws.at(f"blocks.{i}"), width, heads, layers) for i in range(layers))
 
-    def forward(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
-        x = frames_EBTD
-        if self.token is not None:
-            x = torch.cat([self.token[:, None, None].expand(-1, x.shape[1], -1, -1), x], dim=2)
-        x = x + self.position[:, None]
+    def forward(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
+        x = frames_EBTD + self.position[:, None]
         for block in self.blocks:
             x = block(x)
-        return (frames_EBTD + x).mean(dim=2) if self.token is None else x[:, :, 0]
+        return (frames_EBTD + x).mean(dim=2)
+
+
+class EncoderLayer(nn.Module):
+    """torch's own `TransformerEncoderLayer` with its defaults: the norms behind the sums, ReLU, dropout in four places.
+    Starts as ActionCLIP starts it; `alike` makes the attention's inputs start alike in all layers, as copies do."""
+
+    def __init__(self, draws: Draws, alike: Draws, width: int, heads: int, dropout: float, inner: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.attention_in = Linear(alike, "attention_in", width, 3 * width)
+        self.attention_out = Linear(draws, "attention_out", width, width, std=_STD)
+        self.ln_1 = LayerNorm(draws.members, width)
+        self.mlp_in = Linear(draws, "mlp_in", width, inner, std=_STD)
+        self.mlp_out = Linear(draws, "mlp_out", inner, width, std=_STD)
+        self.ln_2 = LayerNorm(draws.members, width)
+        self.drop_look, self.drop_seen, self.drop_inner, self.drop_out = (
+            Dropout(draws, name, dropout) for name in ("drop_look", "drop_seen", "drop_inner", "drop_out")
+        )
+        with torch.no_grad():
+            assert self.attention_in.bias is not None
+            self.attention_in.weight.mul_(1.5**0.5)  # Xavier's bound for one matrix of queries, keys and values
+            self.attention_in.bias.zero_()
+            for layer in (self.attention_out, self.mlp_in, self.mlp_out):
+                layer.weight.fmod_(2 * _STD)
+
+    def forward(self, x_EBTD: torch.Tensor, step: int | None) -> torch.Tensor:
+        query, key, value = _by_head(self.attention_in(x_EBTD), self.heads)
+        look_EBHTT = (query @ key.mT / query.shape[-1] ** 0.5).softmax(dim=-1)
+        seen_EBTD = (self.drop_look(look_EBHTT, step) @ value).transpose(2, 3).flatten(-2)
+        x = self.ln_1(x_EBTD + self.drop_seen(self.attention_out(seen_EBTD), step))
+        inner = self.drop_inner(self.mlp_in(x).relu(), step)
+        return self.ln_2(x + self.drop_out(self.mlp_out(inner), step))
+
+
+class Encoder(nn.Module):
+    """Transf_cls: a token in front of the frames, all positioned; its final state, normed once more, is the video."""
+
+    def __init__(
+        self,
+        draws: Draws,
+        width: int,
+        frames: int,
+        layers: int,
+        heads: int,
+        dropout: float = 0.1,
+        inner: int = 2048,  # torch's default, whatever the width
+    ) -> None:
+        super().__init__()
+        assert width % heads == 0, "heads divide the width"
+        self.position = nn.Parameter(draws.normal("position", frames + 1, width, std=_STD).fmod(2 * _STD))
+        self.token = nn.Parameter(draws.normal("token", width, std=_STD).fmod(2 * _STD))
+        self.layers = nn.ModuleList(
+            EncoderLayer(draws.at(f"layers.{i}"), draws, width, heads, dropout, inner) for i in range(layers)
+        )
+        self.ln = LayerNorm(draws.members, width)
+
+    def forward(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
+        token = self.token[:, None, None].expand(-1, frames_EBTD.shape[1], -1, -1)
+        x = torch.cat([token, frames_EBTD], dim=2) + self.position[:, None]
+        for layer in self.layers:
+            x = layer(x, step)
+        return self.ln(x[:, :, 0])
+
+
+def _by_head(qkv_EBTD: torch.Tensor, heads: int) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values `[E, B, H, T, D / H]`."""
+    return tuple(part.unflatten(-1, (heads, -1)).transpose(2, 3) for part in qkv_EBTD.chunk(3, dim=-1))

@@ -119,10 +119,12 @@ def build_head(config: HeadConfig, draws: Draws, material: Material) -> nn.Modul
         return temporal.Conv1D(draws, width)
     if config.kind == "lstm":
         return temporal.LSTM(draws, width)
-    heads = config.heads or max(1, width // 64)
+    heads = config.heads or (8 if config.kind == "transf_cls" else max(1, width // 64))
     if width % heads:
         raise UsageError(f"head.heads={heads} does not divide the features' width {width}")
-    return temporal.Transformer(draws, width, material.frames, config.layers, heads, cls=config.kind == "transf_cls")
+    if config.kind == "transf_cls":
+        return temporal.Encoder(draws, width, material.frames, config.layers, heads, config.dropout)
+    return temporal.Transformer(draws, width, material.frames, config.layers, heads)
 
 
 def build_interaction(config: InteractionConfig, draws: Draws, material: Material) -> Interaction | None:

@@ -100,8 +100,8 @@ class Matcher(nn.Module):
     def per_class(self) -> int:
         return self.source.per_class
 
-    def video(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
-        return F.normalize(self.head(frames_EBTD), dim=-1)
+    def video(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
+        return F.normalize(self.head(frames_EBTD, step), dim=-1)
 
     def loss(self, frames_EBTD: torch.Tensor, batch: Batch) -> torch.Tensor:
         """`[E]` (eq. 25). Only the batch's texts are read, unless a video is matched against every class."""
@@ -109,7 +109,7 @@ class Matcher(nn.Module):
         texts_EU, own_EB = (self._all_texts(), label_EB) if weigh.everything else (batch.texts_EU, batch.own_EB)
         read = self.source(texts_EU)
         sentence_EUD = F.normalize(read.sentence_EUD, dim=-1)
-        total = self._match(self.video(frames_EBTD) @ sentence_EUD.mT, own_EB, label_EB)
+        total = self._match(self.video(frames_EBTD, batch.step) @ sentence_EUD.mT, own_EB, label_EB)
         if self.interaction is None:
             return total
         text_EUD, _ = self.interaction.read(read)

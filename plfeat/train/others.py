@@ -21,12 +21,12 @@ class Classifier(nn.Module):
     def per_class(self) -> int:
         return 1
 
-    def logits(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
-        """`[E, B, C]`."""
+    def logits(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
+        """`[E, B, C]`, at a training step or at test."""
         raise NotImplementedError
 
     def loss(self, frames_EBTD: torch.Tensor, batch: Batch) -> torch.Tensor:
-        log_share = self.logits(frames_EBTD).log_softmax(dim=-1)
+        log_share = self.logits(frames_EBTD, batch.step).log_softmax(dim=-1)
         return -log_share.take_along_dim(batch.label_EB[..., None], dim=-1).mean(dim=(1, 2))
 
     @torch.no_grad()
@@ -45,9 +45,9 @@ class LinearClassifier(Classifier):
         self.head = head
         self.classify = Linear(draws, "classify", width, classes)
 
-    def logits(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
+    def logits(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
         frames_EBTD = frames_EBTD.expand(len(self.classify.weight), -1, -1, -1)
-        video = F.normalize(self.head(frames_EBTD), dim=-1)
+        video = F.normalize(self.head(frames_EBTD, step), dim=-1)
         return self.classify(video * video.shape[-1] ** 0.5)
 
 
@@ -72,7 +72,7 @@ class TipAdapter(Classifier):
         self.register_buffer("text_CD", text_CD, persistent=False)
         self.scale, self.alpha, self.beta = scale, alpha, beta
 
-    def logits(self, frames_EBTD: torch.Tensor) -> torch.Tensor:
+    def logits(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
         video_EBD = F.normalize(frames_EBTD.mean(dim=2), dim=-1)
         nearness = torch.exp(-self.beta * (1 - video_EBD @ self.keys.mT))
         return self.scale * (video_EBD @ self.text_CD.T) + self.alpha * nearness @ self.values_EKC

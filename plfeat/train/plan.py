@@ -21,6 +21,7 @@ class Batch:
     label_EB: torch.Tensor
     texts_EU: torch.Tensor  # the batch's texts, each once; padded by repeating one, where members differ in number
     own_EB: torch.Tensor  # where a sample's own text stands among them
+    step: int = 0  # since training began
 
 
 def widened(features: torch.Tensor) -> torch.Tensor:
@@ -49,7 +50,7 @@ def epoch_plan(
     video_EN = chosen_EN.gather(1, draws.order("order", videos))
     view_EN = draws.integers("view", videos, below=views)
     text_EN = label_N[video_EN] * per_class + draws.integers("template", videos, below=per_class)
-    whole = videos // batch * batch
+    whole, done = videos // batch * batch, epoch * steps_of(videos, batch)
     for start, end in ((0, whole), (whole, videos)):
         if end - start < 2:
             continue
@@ -61,7 +62,8 @@ def epoch_plan(
         moved = [part.to(device) for part in (video_ESB, view_ESB, text_ESB // per_class, own_ESB)]
         for step, count in enumerate(used.amax(dim=0).tolist()):
             video_EB, view_EB, label_EB, own_EB = (part[:, step] for part in moved)
-            yield Batch(video_EB, view_EB, label_EB, texts_ESU[:, step, :count], own_EB)
+            yield Batch(video_EB, view_EB, label_EB, texts_ESU[:, step, :count], own_EB, done + step)
+        done += len(used[0])
 
 
 def distinct(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
