@@ -12,13 +12,16 @@ from open_clip.transform import PreprocessCfg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pixels
 
+from plfeat.device import sent
 from plfeat.errors import UsageError
+
+_CPU = torch.device("cpu")
 
 
 class Pixels:
     """What open_clip's own transform does, eight times as fast and within two levels of it (uint8 arithmetic)."""
 
-    def __init__(self, preprocess: PreprocessCfg) -> None:
+    def __init__(self, preprocess: PreprocessCfg, device: torch.device = _CPU) -> None:
         if preprocess.resize_mode not in ("shortest", "squash"):
             raise UsageError(
                 f"this model's preprocess resizes by {preprocess.resize_mode!r}; only shortest and squash are known"
@@ -31,6 +34,7 @@ class Pixels:
         self.interpolation = InterpolationMode(preprocess.interpolation)
         self.mean = torch.tensor(preprocess.mean).view(3, 1, 1)
         self.std = torch.tensor(preprocess.std).view(3, 1, 1)
+        self._there = self.mean.to(device), self.std.to(device)  # once: copied in every pass, they would hold it up
 
     @property
     def about(self) -> dict[str, Any]:
@@ -46,10 +50,7 @@ class Pixels:
 
     def load(self, frames_KHWC: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
         """`[K, 3, H, W]` uint8 on the device; to a GPU the copy does not hold up the caller."""
-        frames = torch.from_numpy(np.ascontiguousarray(frames_KHWC))
-        if device.type == "cuda":
-            frames = frames.pin_memory().to(device, non_blocking=True)
-        return frames.permute(0, 3, 1, 2)
+        return sent(torch.from_numpy(np.ascontiguousarray(frames_KHWC)), device).permute(0, 3, 1, 2)
 
     def fit(self, frames_KCHW: torch.Tensor) -> torch.Tensor:
         """`[K, 3, size, size]` uint8: resized with antialiasing, then cropped to the centre."""
@@ -58,5 +59,5 @@ class Pixels:
 
     def normalise(self, frames_BCHW: torch.Tensor) -> torch.Tensor:
         """uint8 frames to what the vision tower eats."""
-        mean, std = (value.to(frames_BCHW.device) for value in (self.mean, self.std))
+        mean, std = self._there
         return (frames_BCHW.float() / 255 - mean) / std

@@ -5,11 +5,10 @@ Shapes: K frames of one video, B batch, C channels, H W pixels, R all frames of 
 
 import copy
 import re
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from PIL import Image
 from torch import nn
 
 from plfeat.backbone.pixels import Pixels
+from plfeat.device import full_precision
 from plfeat.errors import UsageError
 
 ALSO = ("pre", "patch")
@@ -28,6 +28,12 @@ ALSO = ("pre", "patch")
 _GPU_AHEAD = 2  # batches that a GPU may be behind us
 
 Outputs = dict[str, torch.Tensor]
+
+
+class UnderWay(Protocol):
+    """A pass that was begun."""
+
+    def result(self) -> Outputs: ...
 
 
 class FrameEncoder:
@@ -42,14 +48,13 @@ class FrameEncoder:
         also: tuple[str, ...] = (),
         compiled: bool = False,
     ) -> None:
-        self.pixels = Pixels(preprocess)
         self.device = torch.device(device)
+        self.pixels = Pixels(preprocess, self.device)
         self.dtype: torch.dtype = getattr(torch, compute)
-        tower = _Tower(model, also).to(self.device, self.dtype).eval()
-        self._tower = torch.compile(tower) if compiled else tower
+        self._plain = _Tower(model, also).to(self.device, self.dtype).eval()
+        self._tower = torch.compile(self._plain, dynamic=False) if compiled else self._plain
         on_gpu = self.device.type == "cuda"
         self._side = torch.cuda.Stream(self.device) if on_gpu else None
-        self._events: deque[Any] = deque()
         cores = torch.get_num_threads()
         self._threads = None if on_gpu else ThreadPoolExecutor(cores, "encode", lambda: torch.set_num_threads(1))
         self.ahead = _GPU_AHEAD if on_gpu else cores
@@ -59,21 +64,14 @@ class FrameEncoder:
         with self.beside():
             return self.pixels.fit(self.pixels.load(frames_KHWC, self.device))
 
-    def submit(self, full: torch.Tensor, filled: int) -> "Future[Outputs]":
+    def submit(self, full: torch.Tensor, filled: int) -> UnderWay:
         """A pass over a whole batch, sooner or later; its first `filled` frames count."""
         if self._threads is not None:
             return self._threads.submit(self._pass, full, filled)
-        done: Future[Outputs] = Future()
-        done.set_result(self._pass(full, filled))
-        full.record_stream(torch.cuda.current_stream(self.device))
-        self._events.append(torch.cuda.current_stream(self.device).record_event())
-        return done
-
-    def wait(self, done: "Future[Outputs]") -> None:
-        """Until that pass is over, so that no more than `ahead` are under way."""
-        done.result()
-        if self._events:
-            self._events.popleft().synchronize()
+        outputs, stream = self._pass(full, filled), torch.cuda.current_stream(self.device)
+        full.record_stream(stream)
+        # a shard's patches would not fit a GPU: every pass leaves it while the next one is computed
+        return _Leaving({name: _leave(value) for name, value in outputs.items()}, stream.record_event())
 
     def _pass(self, full: torch.Tensor, filled: int) -> Outputs:
         return {name: value[:filled] for name, value in self.forward(full).items()}
@@ -84,16 +82,23 @@ class FrameEncoder:
 
     @torch.inference_mode()
     def forward(self, frames_BCHW: torch.Tensor) -> Outputs:
-        """One pass: what is kept of each frame, on the device, as float32."""
-        return self.tower(self.pixels.normalise(frames_BCHW))
+        """One pass: what is kept of each frame, on the device, as float32. Compiled, it knows one shape: a batch's."""
+        return self._look(self._tower, self.pixels.normalise(frames_BCHW))
 
     @torch.inference_mode()
     def tower(self, pictures_BCHW: torch.Tensor) -> Outputs:
-        """The same for pictures that are already normalised."""
-        return {name: value.float() for name, value in self._tower(pictures_BCHW.to(self.dtype)).items()}
+        """The same for any number of pictures that are already normalised, never compiled."""
+        return self._look(self._plain, pictures_BCHW)
+
+    def _look(self, tower: Any, pictures_BCHW: torch.Tensor) -> Outputs:
+        with full_precision(self.device):
+            return {name: value.float() for name, value in tower(pictures_BCHW.to(self.dtype)).items()}
 
     def encode(self, frames_BCHW: torch.Tensor, batch: int) -> torch.Tensor:
-        """Features `[B, D]`, projected, not normalised."""
+        """Features `[B, D]`, projected, not normalised. The frames may come from anywhere."""
+        if self._side is not None:
+            self._side.wait_stream(torch.cuda.current_stream(self.device))
+            frames_BCHW.record_stream(self._side)
         batches = Batches(self, batch)
         batches.add(frames_BCHW)
         return batches.finish()["features"]
@@ -118,7 +123,7 @@ class Batches:
         self.batch = batch
         self._buffer = encoder.blank(batch)
         self._filled = 0
-        self._passes: list[Future[Outputs]] = []
+        self._passes: list[UnderWay] = []
 
     def add(self, frames_KCHW: torch.Tensor) -> None:
         while len(frames_KCHW):
@@ -135,7 +140,7 @@ class Batches:
         if self._filled or not self._passes:
             self._encode()
         outputs, self._passes = [done.result() for done in self._passes], []
-        return {name: torch.cat([output[name] for output in outputs]).cpu() for name in outputs[0]}
+        return {name: _in_a_row([output.pop(name) for output in outputs]) for name in list(outputs[0])}
 
     def _encode(self) -> None:
         self.encoder.join()
@@ -143,7 +148,35 @@ class Batches:
         full, self._buffer = self._buffer, self.encoder.blank(self.batch)
         self._passes.append(self.encoder.submit(full, filled))
         if len(self._passes) > self.encoder.ahead:
-            self.encoder.wait(self._passes[-self.encoder.ahead - 1])
+            self._passes[-self.encoder.ahead - 1].result()  # no more than these are under way
+
+
+class _Leaving:
+    """A pass on a GPU, on its way to pinned memory; `event` is its end."""
+
+    def __init__(self, pinned: Outputs, event: Any) -> None:
+        self._outputs, self._event = pinned, event
+
+    def result(self) -> Outputs:
+        """Waits for this pass alone. What is pinned is needed for the next ones."""
+        if self._event is not None:
+            self._event.synchronize()
+            self._outputs, self._event = {name: value.clone() for name, value in self._outputs.items()}, None
+        return self._outputs
+
+
+def _leave(value: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(value, device="cpu", pin_memory=True).copy_(value, non_blocking=True)
+
+
+def _in_a_row(parts: list[torch.Tensor]) -> torch.Tensor:
+    """`torch.cat`, but a part goes as soon as it was copied: all patches of a shard are too many to have twice."""
+    whole, end = parts[0].new_empty(sum(map(len, parts)), *parts[0].shape[1:]), 0
+    while parts:
+        part = parts.pop(0)
+        whole[end : end + len(part)] = part
+        end += len(part)
+    return whole
 
 
 class _Tower(nn.Module):
@@ -202,10 +235,11 @@ def deviation(encoder: FrameEncoder, preprocess: PreprocessCfg, pictures: list[N
         return {"pictures": 0}
     transform = image_transform_v2(preprocess, is_train=False)
     reference = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
-    fitted = torch.cat([encoder.fit(picture[None]) for picture in pictures])
+    with encoder.beside():  # written there, the pictures have to be put together there
+        fitted = torch.cat([encoder.fit(picture[None]) for picture in pictures])
     encoder.join()
-    fast, slow = encoder.forward(fitted)["features"], encoder.tower(reference.to(encoder.device))["features"]
-    cosines = F.cosine_similarity(fast, slow).tolist()
+    fast, slow = encoder.tower(encoder.pixels.normalise(fitted)), encoder.tower(reference.to(encoder.device))
+    cosines = F.cosine_similarity(fast["features"], slow["features"]).tolist()
     return {
         "pictures": len(pictures),
         "cosine_min": round(min(cosines), 6),

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from plfeat.backbone.vision import Batches, FrameEncoder
+from plfeat.device import sent
 from plfeat.errors import PlfeatError
 from plfeat.records import VideoRef
 from plfeat.shards.folder import MISSING
@@ -95,7 +97,7 @@ class ShardMaker:
         fitted = self.encoder.fit(clip.frames_UHWC)
         for view, picks in enumerate(clip.answer.picks):
             with self.encoder.beside():
-                frames = fitted[picks]
+                frames = fitted[sent(torch.from_numpy(picks), fitted.device)]
                 if video.split == "train" and self.augment != "none":
                     frames = augment(frames, self.augment, f"{self.sampler.seed}/{view}/{video.id}")
             self.batches.add(frames)

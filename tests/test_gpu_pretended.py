@@ -1,0 +1,95 @@
+"""The GPU path without a GPU: on tensors that only say they are on `cuda`, no stream overtakes another, nothing waits
+that need not, and nothing is left behind on the CPU."""
+
+import numpy as np
+import pytest
+import torch
+from pretended import GPU, Watch, pretended_gpu
+
+from plfeat.backbone.load import Backbone
+from plfeat.backbone.vision import Batches, FrameEncoder, deviation
+from plfeat.flows.encode import ShardMaker
+from plfeat.records import VideoRef
+from plfeat.video.crew import Decoded
+from plfeat.video.job import Answer, Job
+from plfeat.video.sampling import Sampler
+
+PICTURE = np.zeros((40, 50, 3), np.uint8)
+
+
+def _clip(video: VideoRef, views: int) -> Decoded:
+    """Eight decoded frames, of which every view shows four."""
+    picks = tuple(np.array([0, 2, 4, 6]) + view % 2 for view in range(views))
+    job = Job(str(video.path), video.id, views)
+    return Decoded(job, Answer((8, 40, 50, 3), picks, picks, "pyav"), np.stack([PICTURE] * 8))
+
+
+def _shards(watch: Watch, backbone: Backbone, count: int, **settings: object) -> FrameEncoder:
+    """Shards of 20 videos, 8 passes of 16 frames each, as an extraction makes them."""
+    encoder = FrameEncoder(backbone.model, backbone.preprocess, "cuda", **settings)  # type: ignore[arg-type]
+    maker = ShardMaker(encoder, Sampler(4), Batches(encoder, 16), "float16", views=2, test_views=1)
+    watch.waits.clear()  # whatever was done once
+    for shard in range(count):
+        videos = [VideoRef(f"{shard}/{n}", None, 0, "train" if n < 12 else "test") for n in range(20)]  # type: ignore[arg-type]
+        clips = [_clip(video, maker.views_of(video)) for video in videos]
+        made = maker.make(videos, iter(clips), frozenset(), lambda done: None)
+        assert made.features_RD.shape == (12 * 8 + 8 * 4, 96)
+    return encoder
+
+
+@pytest.mark.parametrize("compute", ["float32", "float16"])
+def test_an_extraction_overtakes_nothing_and_waits_for_single_passes_only(compute: str, toy_backbone: Backbone) -> None:
+    """Never more than three passes are queued, in the fourth shard as in the first; there is no other wait, and float32
+    is not rounded to TF32."""
+    with pretended_gpu() as watch:
+        _shards(watch, toy_backbone, 4, compute=compute, also=("pre",))
+        assert watch.races == []
+        assert watch.waits == []
+        assert watch.deepest == 3
+        assert watch.flags == {False}
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_a_pass_leaves_the_gpu_before_the_shard_ends(toy_backbone: Backbone) -> None:
+    """All patches of a shard would not fit it."""
+    with pretended_gpu():
+        encoder = FrameEncoder(toy_backbone.model, toy_backbone.preprocess, "cuda", also=("patch",))
+        batches = Batches(encoder, 16)
+        for _ in range(6):
+            batches.add(encoder.blank(16))
+        there = [done.result()["patch"].device.type for done in batches._passes]
+        assert there == ["cpu"] * 6
+        assert batches.finish()["patch"].shape[0] == 96
+
+
+def test_the_deviation_reads_pictures_that_are_there(toy_backbone: Backbone) -> None:
+    with pretended_gpu() as watch:
+        encoder = FrameEncoder(toy_backbone.model, toy_backbone.preprocess, "cuda")
+        assert deviation(encoder, toy_backbone.preprocess, [PICTURE] * 3)["pictures"] == 3
+        assert watch.races == []
+
+
+def test_frames_from_the_default_stream_are_waited_for(toy_backbone: Backbone) -> None:
+    with pretended_gpu() as watch:
+        encoder = FrameEncoder(toy_backbone.model, toy_backbone.preprocess, "cuda")
+        frames = torch.zeros(20, 3, *encoder.pixels.size, dtype=torch.uint8, device=GPU)
+        assert encoder.encode(frames, batch=16).shape == (20, 96)
+        del frames
+        torch.zeros(1, device=GPU)
+        assert watch.races == []
+
+
+def test_the_compiled_tower_meets_one_shape(toy_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few pictures that are looked at first, or in a continued run not at all, must not decide what is compiled."""
+    shapes, asked = [], []
+
+    def compiled(tower: torch.nn.Module, **how: object) -> object:
+        asked.append(how)
+        return lambda pictures: shapes.append(tuple(pictures.shape)) or tower(pictures)
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    encoder = FrameEncoder(toy_backbone.model, toy_backbone.preprocess, compiled=True)
+    deviation(encoder, toy_backbone.preprocess, [PICTURE] * 3)
+    encoder.encode(encoder.fit(np.stack([PICTURE] * 20)), batch=16)
+    assert asked == [{"dynamic": False}]
+    assert set(shapes) == {(16, 3, *encoder.pixels.size)}
