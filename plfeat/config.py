@@ -15,6 +15,7 @@ from plfeat.errors import UsageError, first_line, unknown
 Count = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Rate = Annotated[float, Field(gt=0, le=1e3)]
+Finite = Annotated[float, Field(ge=-1e3, le=1e3)]
 
 
 class Config(BaseModel):
@@ -42,6 +43,21 @@ class SampleConfig(Config):
         return self
 
 
+class PreprocessConfig(Config):
+    """On what pictures weights were trained that do not say so themselves: those in a file, or in a folder without
+    preprocess_cfg. As a tag of that model (or MODEL:TAG); what is set besides `like` comes before it."""
+
+    like: str | None = None
+    mean: tuple[Finite, Finite, Finite] | None = None  # of red, green and blue, from 0 to 1
+    std: tuple[Rate, Rate, Rate] | None = None
+    interpolation: Literal["bicubic", "bilinear", "nearest"] | None = None
+    resize: Literal["shortest", "squash"] | None = None  # the shortest side, then the centre; or the whole, squashed
+
+    @property
+    def said(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
 class ExtractConfig(Config):
     """Everything that decides what the features are, and nothing that only decides how fast they come."""
 
@@ -53,6 +69,7 @@ class ExtractConfig(Config):
     pretrained: str | None = None
     weights: Path | None = None  # a file instead of a tag
     activation: Literal["gelu", "quick_gelu"] | None = None  # what the weights in that file were trained with
+    preprocess: PreprocessConfig = PreprocessConfig()  # and on what pictures
     sample: SampleConfig = SampleConfig()
     augment: Literal["none", "flip", "rand", "rand+flip"] = "none"  # of training views, when there are several
     decoder: Literal["decord", "pyav"] | None = None

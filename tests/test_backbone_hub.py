@@ -14,7 +14,8 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from plfeat.backbone import hub
-from plfeat.backbone.load import Backbone, load, plan
+from plfeat.backbone.load import Backbone, load
+from plfeat.backbone.plan import plan
 from plfeat.errors import PlfeatError
 from plfeat_cli.main import main
 

@@ -9,8 +9,9 @@ import torch
 from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
-from plfeat.backbone import load as loading
-from plfeat.backbone.load import Backbone, hash_weights, load, plan, tags_of, token_table
+from plfeat.backbone import plan as planning
+from plfeat.backbone.load import Backbone, hash_weights, load, token_table
+from plfeat.backbone.plan import plan, tags_of
 from plfeat.errors import PlfeatError, UsageError
 from plfeat.toy import clip
 
@@ -28,9 +29,9 @@ def tiny(tmp_path: Path) -> Path:
 def _ship(folder: Path, name: str, extra: str, tag: str, quick: bool) -> Path:
     config = folder / f"{name}.json"
     config.write_text(TINY % extra)
-    loading._shipped.pop(name, None)
-    loading.ship(config, tag, folder / f"{name}.safetensors")
-    loading._shipped[name][tag]["quick_gelu"] = quick
+    planning._shipped.pop(name, None)
+    planning.ship(config, tag, folder / f"{name}.safetensors")
+    planning._shipped[name][tag]["quick_gelu"] = quick
     model = open_clip.create_model(name)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / f"{name}.safetensors")
     return config

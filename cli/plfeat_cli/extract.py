@@ -46,6 +46,13 @@ def extract(
         str | None,
         typer.Option(help="What those weights were trained with: gelu or quick_gelu.", rich_help_panel=_WHAT),
     ] = None,
+    preprocess: Annotated[
+        str | None,
+        typer.Option(
+            help="On what pictures those weights were trained: as a tag of that model, or MODEL:TAG.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(help="Keep besides: pre, the features before the projection.", rich_help_panel=_WHAT),
@@ -125,6 +132,7 @@ def extract(
         "pretrained": pretrained,
         "weights": weights,
         "activation": activation,
+        "preprocess.like": preprocess,
         "also": [*(also or ()), *([tokens] if tokens else ())] or None,
         "sample.frames": frames,
         "sample.views": views,

@@ -1,52 +1,27 @@
-"""A model name and a weights tag in, a frozen open_clip model with everything that identifies it out.
-
-The activation is taken from the *tag's* own record: open_clip builds `ViT-B-16` with GELU and only warns when the
-`openai` weights, trained with QuickGELU, are loaded into it. Features made that way are wrong and look right.
+"""A plan in, a frozen open_clip model with everything that identifies it out: the right weights and activation, or an
+error.
 """
 
 import hashlib
-import json
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import open_clip
 import torch
 from open_clip.factory import load_checkpoint
-from open_clip.transform import PreprocessCfg, merge_preprocess_dict
+from open_clip.transform import PreprocessCfg
 from open_clip.transformer import QuickGELU
 from safetensors import safe_open
 from torch import nn
 
 from plfeat.backbone import hub
-from plfeat.errors import PlfeatError, UsageError, first_line, unknown
+from plfeat.backbone.plan import INCLUDED, Plan
+from plfeat.errors import PlfeatError, UsageError, first_line
 
 TABLE_SEED = "token_table_seed"
 """Metadata key of a safetensors file whose frozen token table is made from this seed instead of stored."""
-
-INCLUDED = "included"
-
-_shipped: dict[str, dict[str, dict[str, Any]]] = {}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be loaded; made without touching any weights. `pretrained` is a tag, a file, `random:SEED`, or INCLUDED
-    where the name leads to a folder or repository that holds both the model and its weights. `source` is what open_clip
-    is asked for: the name, or the folder of the hub's cache where the hub itself does not answer."""
-
-    name: str
-    pretrained: str
-    tag: dict[str, Any]
-    quick_gelu: bool
-    preprocess: PreprocessCfg
-    source: str
-
-    @property
-    def activation(self) -> str:
-        return "quick_gelu" if self.quick_gelu else "gelu"
 
 
 @dataclass(frozen=True)
@@ -57,85 +32,6 @@ class Backbone:
     tokenizer: Any
     preprocess: PreprocessCfg
     about: dict[str, Any]
-
-
-def ship(config: Path, tag: str, weights: Path) -> None:
-    """Make the model `config.stem` known to open_clip, with weights that come with this package."""
-    if config.stem not in open_clip.list_models():
-        open_clip.add_model_config(config)
-    _shipped.setdefault(config.stem, {})[tag] = {"file": str(weights)}
-
-
-def tags_of(name: str) -> list[str]:
-    return [*open_clip.list_pretrained_tags_by_model(name), *_shipped.get(name, {})]
-
-
-def plan(name: str, pretrained: str | None = None, activation: str | None = None) -> Plan:
-    """Resolve names to facts. Without `pretrained`: `openai` where that exists, else the only tag there is.
-    `activation` is what the weights in a file were trained with."""
-    if ":" in name:
-        return _plan_elsewhere(name, pretrained)
-    if name not in open_clip.list_models():
-        raise unknown("model", name, open_clip.list_models())
-    config = open_clip.get_model_config(name)
-    built_quick = bool(config.get("quick_gelu", False))
-    tags = tags_of(name)
-    if pretrained is None:
-        pretrained = "openai" if "openai" in tags else tags[0] if len(tags) == 1 else None
-    if pretrained is None:
-        raise UsageError(
-            f"model {name} needs --pretrained: one of {', '.join(tags) or 'no known tag'}, a file or random:SEED"
-        )
-    if pretrained in tags:
-        tag = _shipped.get(name, {}).get(pretrained) or open_clip.get_pretrained_cfg(name, pretrained)
-        quick = bool(tag.get("quick_gelu", False))
-        if built_quick and not quick:
-            raise UsageError(
-                f"model {name} is built with QuickGELU but weights {pretrained!r} were trained with GELU; "
-                f"use the model without QuickGELU, or other weights: {', '.join(tags)}"
-            )
-    elif pretrained.startswith("random:"):
-        tag, quick = dict[str, Any](), built_quick
-    elif Path(pretrained).is_file():
-        tag, quick = dict[str, Any](), _activation_of_file(name, built_quick, activation)
-    else:
-        raise unknown(f"pretrained tag of {name}", pretrained, tags)
-    return Plan(name, pretrained, tag, quick, _preprocess(config, tag), name)
-
-
-def _activation_of_file(name: str, built_quick: bool, said: str | None) -> bool:
-    """A file does not say what its weights were trained with, and the wrong guess gives features that look right."""
-    if said is not None:
-        return said == "quick_gelu"
-    if not built_quick and f"{name}-quickgelu" in open_clip.list_models():
-        raise UsageError(
-            f"weights of {name} from a file: say what they were trained with, --activation quick_gelu (OpenAI's, "
-            "DFN's, MetaCLIP's) or --activation gelu (LAION's, DataComp's)"
-        )
-    return built_quick
-
-
-def _plan_elsewhere(name: str, pretrained: str | None) -> Plan:
-    """`local-dir:PATH` or `hf-hub:ORG/REPO`: a model that brings its own configuration and weights."""
-    kind, _, where = name.partition(":")
-    if kind not in ("local-dir", "hf-hub") or not where:
-        raise UsageError(f"model {name!r}: expected a name, local-dir:PATH or hf-hub:ORG/REPO")
-    if pretrained not in (None, INCLUDED):
-        raise UsageError(f"model {name} brings its own weights; leave --pretrained out")
-    file, there = hub.config(where) if kind == "hf-hub" else (Path(where) / "open_clip_config.json", True)
-    source = name if there else f"local-dir:{file.parent}"
-    try:
-        whole = json.loads(file.read_text(encoding="utf-8"))
-        config, preprocess = whole["model_cfg"], whole.get("preprocess_cfg", {})
-        return Plan(name, INCLUDED, {}, bool(config.get("quick_gelu", False)), _preprocess(config, preprocess), source)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PlfeatError(f"model {name} has no readable open_clip_config.json ({first_line(error)})") from error
-
-
-def _preprocess(config: dict[str, Any], tag: dict[str, Any]) -> PreprocessCfg:
-    size = config.get("vision_cfg", {}).get("image_size", 224)
-    base = PreprocessCfg(size=tuple(size) if isinstance(size, list) else size)
-    return PreprocessCfg(**{**merge_preprocess_dict(base, tag), "size": base.size})
 
 
 def load(chosen: Plan) -> Backbone:

@@ -1,14 +1,22 @@
 """Model names to loaded backbones, the shipped ones included."""
 
-from plfeat.backbone.load import Backbone, load, plan
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from plfeat.backbone.load import Backbone, load
+from plfeat.backbone.plan import INCLUDED, plan
+from plfeat.backbone.preprocess import FACTS
 from plfeat.errors import CacheError
 from plfeat.shards.reader import Cache
 from plfeat.toy import clip
 
 
-def open_backbone(name: str, pretrained: str | None, activation: str | None = None) -> Backbone:
+def open_backbone(
+    name: str, pretrained: str | None, activation: str | None = None, preprocess: Mapping[str, Any] | None = None
+) -> Backbone:
     clip.offer()
-    return load(plan(name, pretrained, activation))
+    return load(plan(name, pretrained, activation, preprocess))
 
 
 def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
@@ -17,7 +25,7 @@ def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
     if made_by["pretrained"] == "file" and pretrained is None:
         raise CacheError(f"cache {cache.path} was made with weights from a file; name that file with --pretrained FILE")
     chosen = made_by["pretrained"] if pretrained is None else pretrained
-    backbone = open_backbone(made_by["model"], chosen, made_by["activation"])
+    backbone = open_backbone(made_by["model"], chosen, **unsaid(cache.spec, chosen))
     for fact in ("weights_sha256", "activation"):
         if backbone.about[fact] != made_by[fact]:
             raise CacheError(
@@ -25,3 +33,11 @@ def backbone_of(cache: Cache, pretrained: str | None = None) -> Backbone:
                 f"{backbone.about[fact][:16]}; extract again, or load the weights that made it"
             )
     return backbone
+
+
+def unsaid(spec: dict[str, Any], chosen: str) -> dict[str, Any]:
+    """What weights do not say of themselves, as the spec of what they made has it: activation, preprocess."""
+    if chosen != INCLUDED and not Path(chosen).is_file():
+        return {}
+    look = {fact: spec["preprocess"][fact] for fact in FACTS}
+    return {"activation": spec["model"]["activation"], "preprocess": look}

@@ -48,7 +48,7 @@ def check_remarks(found: Check) -> list[str]:
 def models() -> list[dict[str, Any]]:
     import open_clip
 
-    from plfeat.backbone.load import tags_of
+    from plfeat.backbone.plan import tags_of
     from plfeat.toy import clip
 
     clip.offer()

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.errors import CacheError, DataError, UsageError
+from plfeat.flows.backbones import unsaid
 from plfeat.flows.evaluate import open_member
 from plfeat.flows.work import Kit, Means, gather
 from plfeat.model.prompt import tokens_before
 from plfeat.records import Tick, VideoRef
+from plfeat.shards.folder import require_same
 from plfeat.shards.hdf5 import unpack
 from plfeat.train.build import Material
 from plfeat.train.checkpoint import read_member
@@ -113,7 +115,7 @@ def _kit(folder: Path, about: dict[str, Any], pretrained: str | None, device: st
                     "dataset": "folder",
                     "model": model["model"],
                     "pretrained": chosen,
-                    "activation": model["activation"] if Path(chosen or "").is_file() else None,
+                    **unsaid(spec, chosen),
                     "sample.frames": sampler["frames"],
                     "sample.seed": sampler["seed"],
                     "sample.test_views": sampler["test_views"],
@@ -128,6 +130,7 @@ def _kit(folder: Path, about: dict[str, Any], pretrained: str | None, device: st
         expected, found = model[fact], kit.about["model"][fact]
         if found != expected:
             raise CacheError(f"run {folder}: its backbone had {fact} {expected[:16]}, this one has {found[:16]}")
+    require_same({"preprocess": kit.about["preprocess"]}, {"preprocess": spec["preprocess"]}, f"run {folder}")
     return kit
 
 

@@ -140,7 +140,7 @@ def gather(config: ExtractConfig) -> Kit:
     decoders = _about_decoders(decoder, config.fallback)
     device = choose_device(config.device)
     compute = config.compute or ("float32" if device == "cpu" else "float16")
-    backbone = open_backbone(config.model, _weights(config), config.activation)
+    backbone = open_backbone(config.model, _weights(config), config.activation, config.preprocess.said)
     encoder = FrameEncoder(backbone.model, backbone.preprocess, device, compute, config.also, config.compile)
     sample = config.sample
     sampler = Sampler(sample.frames, sample.seed, sample.every, sample.fps, sample.cap)

@@ -11,7 +11,8 @@ import torch
 from open_clip import CLIP
 from safetensors.torch import save_file
 
-from plfeat.backbone.load import TABLE_SEED, ship, token_table
+from plfeat.backbone.load import TABLE_SEED, token_table
+from plfeat.backbone.plan import ship
 from plfeat.files import publish
 
 CONFIG = Path(__file__).parent / "toy.json"
