@@ -8,6 +8,8 @@ from pathlib import Path
 import odd_videos as odd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from plfeat.backbone.load import Backbone
 from plfeat.report.runs import load_run
@@ -74,3 +76,21 @@ def test_predicting_with_a_file_prepares_pictures_as_the_cache_did(run: Path, ho
     assert main(command) == 0
     for row, one in zip(tested.scores_NC, json.loads(capfd.readouterr().out), strict=True):
         assert dict(one["best"]) == pytest.approx(dict(zip(tested.classes, map(float, row), strict=True)), abs=1e-4)
+
+
+def test_a_run_over_decords_frames_predicts_with_decord(run: Path, home: Path, tmp_path: Path, capfd) -> None:
+    odd.video(tmp_path / "only-pyav.mp4", odd.pictures(12), "av1")
+    command = ["predict", str(tmp_path / "only-pyav.mp4"), "--run", str(run), "-q"]
+    assert main([*command, "--pretrained", str(home / "weights.pt")]) == 3
+    assert "only-pyav.mp4: decord: " in capfd.readouterr().err
+
+
+def test_a_run_that_does_not_name_its_decoder_is_not_guessed_at(run: Path, home: Path, tmp_path: Path, capfd) -> None:
+    old = Path(shutil.copytree(run, tmp_path / "old"))
+    with safe_open(run / "model.safetensors", framework="pt") as file:
+        about = json.loads(file.metadata()["plfeat"])
+    assert about["spec"].pop("decoder")["name"] == "decord"
+    save_file(load_file(run / "model.safetensors"), old / "model.safetensors", {"plfeat": json.dumps(about)})
+    command = ["predict", str(home / "videos" / "test" / "one" / "c.mp4"), "--run", str(old), "-q"]
+    assert main([*command, "--pretrained", str(home / "weights.pt")]) == 3
+    assert "its header says nothing about 'decoder'; train it again" in capfd.readouterr().err

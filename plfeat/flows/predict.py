@@ -119,13 +119,15 @@ def _kit(folder: Path, about: dict[str, Any], pretrained: str | None, device: st
                     "sample.frames": sampler["frames"],
                     "sample.seed": sampler["seed"],
                     "sample.test_views": sampler["test_views"],
+                    "decoder": spec["decoder"]["name"],
+                    "fallback": "fallback" in spec["decoder"],
                     "dtype": spec["features"]["dtype"],
                     "device": device,
                 },
             )
         )
     except KeyError as error:
-        raise DataError(f"run {folder}: its header says nothing about {error}") from error
+        raise DataError(f"run {folder}: its header says nothing about {error}; train it again") from error
     for fact in ("weights_sha256", "activation"):
         expected, found = model[fact], kit.about["model"][fact]
         if found != expected:

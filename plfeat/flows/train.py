@@ -219,7 +219,7 @@ def _keep(given: _Given, fleet: Fleet, name: str, last: dict[str, torch.Tensor],
     about = {
         "dataset": cache.spec["dataset"]["name"],
         "fingerprint": cache.fingerprint,
-        "spec": {key: cache.spec[key] for key in ("model", "preprocess", "sampler", "features")},
+        "spec": {key: cache.spec[key] for key in ("model", "preprocess", "sampler", "decoder", "features")},
         "templates": material.templates if config.text.source == "templates" else (),
         "start_scale": material.start_scale,
         "training": name,
