@@ -94,3 +94,11 @@ def test_a_run_that_does_not_name_its_decoder_is_not_guessed_at(run: Path, home:
     command = ["predict", str(home / "videos" / "test" / "one" / "c.mp4"), "--run", str(old), "-q"]
     assert main([*command, "--pretrained", str(home / "weights.pt")]) == 3
     assert "its header says nothing about 'decoder'; train it again" in capfd.readouterr().err
+
+
+def test_random_weights_are_said_to_mean_nothing_before_anything_else(tmp_path: Path, capfd) -> None:
+    command = ["extract", "--dataset", "folder", "--model", "toy", "--pretrained", "random:0"]
+    assert main([*command, "--root", str(tmp_path / "nowhere"), "--cache", str(tmp_path / "cache")]) == 3
+    first, second = capfd.readouterr().err.splitlines()
+    assert first == "random weights: these features mean nothing"
+    assert "nowhere" in second

@@ -146,6 +146,8 @@ def extract(
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     settings = build(ExtractConfig, config, sets or (), given)
+    if settings.pretrained and settings.pretrained.startswith("random:"):
+        output.say("random weights: these features mean nothing", quiet)
     from plfeat.flows.extract import extract as run
     from plfeat.flows.probe import estimate
     from plfeat.flows.texts import read_templates
@@ -171,8 +173,6 @@ def extract(
         return
     with output.progress(quiet) as tick:
         done = run(settings, place, options.new_folder(cache), tick, means)
-    if settings.pretrained and settings.pretrained.startswith("random:"):
-        output.say("random weights: these features mean nothing", quiet)
     if as_json:
         said = asdict(done)
         output.result(said | said.pop("tally") | {"complete": done.tally.complete})
