@@ -1,21 +1,25 @@
-"""Shared parts, all real: toy videos on disk, the shipped toy CLIP, one cache, one whole demo."""
+"""Shared parts, all real: toy videos on disk, the shipped toy CLIP, two caches."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import open_clip
 import pytest
 import torch
+from by_file import ByFile, spread
 
+from plfeat.backbone import load as loading
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.flows.backbones import open_backbone
-from plfeat.flows.demo import Demo, demo
 from plfeat.flows.extract import extract
 from plfeat.flows.splits import splits
+from plfeat.flows.work import Means
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import idle_keys, train_config
 from plfeat.records import silent
@@ -23,12 +27,31 @@ from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy.videos import make
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.fleet import Learner, Samples
+from plfeat_cli.main import main
 
 HOME = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
 """For commands run as processes of their own, from any folder."""
 
 torch.set_num_threads(1)  # what is computed here is small: beside other work two threads only wait for each other
+
+# pure functions, asked for the same by every command: once a process is enough
+loading.token_table, open_clip.get_tokenizer = cache(loading.token_table), cache(open_clip.get_tokenizer)
+
+ONE = Means(workers=1)
+"""A second decoder takes longer to start than it has to do here."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    spread(config)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and config.get_verbosity() == 0:  # the processes of xdist have no reporter
+        config.pluginmanager.register(ByFile(reporter))
 
 
 def quick(preset: str, wanted: Sequence[str], *sure: str) -> TrainConfig:
@@ -59,7 +82,43 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def toy_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     config = build(ExtractConfig, dataset="toy", model="toy", shard=32)
-    return open_cache(extract(config, toy_folder, tmp_path_factory.mktemp("cache"), silent).path)
+    return open_cache(extract(config, toy_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
+
+
+@pytest.fixture(scope="session")
+def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 toy videos: of every class one to train on and one to test on."""
+    folder = tmp_path_factory.mktemp("data") / "toy"
+    make(folder, videos=48, seed=3, tick=silent, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_cache(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    """Six shards of eight videos."""
+    config = build(ExtractConfig, dataset="toy", model="toy", shard=8)
+    return open_cache(extract(config, small_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a shell would see of a command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def plfeat(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """A command, in this process: one of its own imports torch for seconds, and is worth it where only a process shows
+    what is claimed (signals, a closed stderr, what is imported)."""
+
+    def run(*arguments: str) -> Said:
+        capfd.readouterr()
+        return Said(main(list(arguments)), *capfd.readouterr())
+
+    return run
 
 
 def learner_of(
@@ -81,18 +140,3 @@ def learner_of(
         else build_learner(members, material, torch.device(device))
     )
     return learner, train, seen.chosen_EN, members
-
-
-@dataclass(frozen=True)
-class DemoRun:
-    demo: Demo
-    out: Path
-    work: Path
-
-
-@pytest.fixture(scope="session")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    """The demo as the README runs it, in folders of its own."""
-    base = tmp_path_factory.mktemp("demo")
-    done = demo(base / "runs", base / "reports", base / "cache", 960, train_config(), silent)
-    return DemoRun(done, base / "reports", base / "runs")

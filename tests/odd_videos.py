@@ -2,9 +2,10 @@
 
 Each picture carries its own number, so a test can ask which frames a decoder really returned. Every maker returns the
 displayed frames in order, `[T, H, W, 3]` uint8 as drawn (before lossy coding), or None where nothing can be seen.
-The same call writes the same bytes.
+The same call writes the same bytes, so nothing is encoded twice.
 """
 
+import hashlib
 import io
 import os
 import struct
@@ -101,6 +102,17 @@ def _bits(number: int) -> np.ndarray:
     return np.array([number >> i & 1 for i in range(10)] + [check >> i & 1 for i in range(4)] + [0, 1], bool)
 
 
+_encoded: dict[tuple[str, str], bytes] = {}
+
+
+def _once(frames: np.ndarray, how: str, encode: Callable[[], bytes]) -> bytes:
+    """What these frames are encoded to; a second time it is remembered."""
+    key = hashlib.sha256(np.ascontiguousarray(frames)).hexdigest(), f"{frames.shape} {how}"
+    if key not in _encoded:
+        _encoded[key] = encode()
+    return _encoded[key]
+
+
 # --- whole files -----------------------------------------------------------------------------------------------------
 
 
@@ -109,17 +121,24 @@ def video(
     times: Sequence[int] | None = None, movflags: str = "",
 ) -> np.ndarray:  # fmt: skip
     """One plain file. `times`: each frame's start in ms, where the rate is uneven. `+faststart` puts moov first."""
-    with _written(str(path), _MUXERS[CODECS[kind][0]], **({"movflags": movflags} if movflags else {})) as container:
-        _encode(container, _stream(container, frames, kind, gop, b_frames), frames, times)
+
+    def encode() -> bytes:
+        with _written(str(path), _MUXERS[CODECS[kind][0]], **({"movflags": movflags} if movflags else {})) as container:
+            _encode(container, _stream(container, frames, kind, gop, b_frames), frames, times)
+        return path.read_bytes()
+
+    path.write_bytes(_once(frames, f"{kind} {gop} {b_frames} {times} {movflags}", encode))
     return frames
 
 
 def _coded(frames: np.ndarray, kind: str, gop: int, b_frames: int) -> io.BytesIO:
-    file = io.BytesIO()
-    with _written(file, _MUXERS[CODECS[kind][0]]) as container:
-        _encode(container, _stream(container, frames, kind, gop, b_frames), frames)
-    file.seek(0)
-    return file
+    def encode() -> bytes:
+        file = io.BytesIO()
+        with _written(file, _MUXERS[CODECS[kind][0]]) as container:
+            _encode(container, _stream(container, frames, kind, gop, b_frames), frames)
+        return file.getvalue()
+
+    return io.BytesIO(_once(frames, f"{kind} {gop} {b_frames} in memory", encode))
 
 
 def _written(file: Any, muxer: str | None = None, **options: str) -> av.container.OutputContainer:

@@ -12,13 +12,13 @@ from plfeat.shards.reader import Cache
 
 
 def test_the_readme_example_runs(
-    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (HOME / "README.md").read_text(), re.DOTALL)
     assert len([line for line in example.splitlines() if line.strip()]) == 5
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "toy").symlink_to(toy_folder)
-    video = next((toy_folder / "test" / "spinning star").iterdir())
+    (tmp_path / "data" / "toy").symlink_to(small_folder)
+    video = next((small_folder / "test" / "spinning star").iterdir())
     (tmp_path / "my.mp4").symlink_to(video)
     monkeypatch.chdir(tmp_path)
     exec(example, {})
@@ -35,12 +35,12 @@ def test_the_library_says_what_the_commands_say(tmp_path: Path) -> None:
         api.extract("toi")
 
 
-def test_the_library_looks_where_the_commands_look(toy_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLFEAT_CACHE", str(toy_cache.path))
-    assert api.open_cache().fingerprint == toy_cache.fingerprint
+def test_the_library_looks_where_the_commands_look(small_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLFEAT_CACHE", str(small_cache.path))
+    assert api.open_cache().fingerprint == small_cache.fingerprint
 
 
-def test_nothing_is_trained_where_it_cannot_be_kept(toy_cache: Cache, tmp_path: Path) -> None:
+def test_nothing_is_trained_where_it_cannot_be_kept(small_cache: Cache, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be a folder"):
-        api.train(toy_cache, out=tmp_path / "file")
+        api.train(small_cache, out=tmp_path / "file")

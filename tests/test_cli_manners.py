@@ -2,23 +2,21 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, HOME
+from conftest import ENVIRONMENT, HOME, Said
 
 from plfeat.shards.reader import Cache
 from plfeat_cli.main import app, main
 
 PLFEAT = [sys.executable, "-m", "plfeat_cli.main"]
-
-
-def plfeat(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*PLFEAT, *arguments], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
 
 
 def everything_under(folder: Path) -> set[str]:
@@ -98,30 +96,35 @@ WRONG = [
     ("arguments", "code", "said"), WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else None
 )
 def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
-    arguments: list[str], code: int, said: str, tmp_path: Path, toy_folder: Path, toy_cache: Cache, monkeypatch, capfd
+    arguments: list[str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    small_folder: Path,
+    small_cache: Cache,
+    monkeypatch: pytest.MonkeyPatch,
+    plfeat: Callable[..., Said],
 ) -> None:
     (tmp_path / "EMPTY").mkdir()
-    (tmp_path / "VIDEOS").symlink_to(toy_folder)
-    (tmp_path / "CACHE").symlink_to(toy_cache.path)
+    (tmp_path / "VIDEOS").symlink_to(small_folder)
+    (tmp_path / "CACHE").symlink_to(small_cache.path)
     (tmp_path / "FILE").write_text("a file")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLFEAT_CACHE", raising=False)
     monkeypatch.delenv("PLFEAT_DATA", raising=False)
     before = everything_under(tmp_path)
-    assert main(arguments) == code
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert said in err
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("plfeat: ")
-    assert "Traceback" not in err
+    done = plfeat(*arguments)
+    assert (done.code, done.out) == (code, ""), done.err
+    assert said in done.err
+    assert len(done.err.splitlines()) == 1, done.err
+    assert done.err.startswith("plfeat: ")
     assert everything_under(tmp_path) == before
 
 
-def test_two_caches_are_listed_and_one_must_be_chosen(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+def test_two_caches_are_listed_and_one_must_be_chosen(small_cache: Cache, tmp_path: Path, capfd) -> None:
     for name in ("one", "two"):
         (tmp_path / "toy").mkdir(exist_ok=True)
-        (tmp_path / "toy" / name).symlink_to(toy_cache.path)
+        (tmp_path / "toy" / name).symlink_to(small_cache.path)
     assert main(["train", "--frozen", "--cache", str(tmp_path)]) == 2
     err = capfd.readouterr().err
     assert "2 caches" in err
@@ -130,12 +133,16 @@ def test_two_caches_are_listed_and_one_must_be_chosen(toy_cache: Cache, tmp_path
 
 
 def test_debug_shows_where_and_keeps_the_exit_code(tmp_path: Path) -> None:
-    done = plfeat("--debug", "extract", "--dataset", "toy", cwd=tmp_path)
-    assert done.returncode == 3
+    command = [*PLFEAT, "--debug", "train"]
+    done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 2
     assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("plfeat: train: say --frozen")
 
 
-def test_interrupted_it_exits_130_and_the_same_command_continues(toy_folder: Path, tmp_path: Path) -> None:
+def test_interrupted_it_exits_130_and_the_same_command_continues(
+    toy_folder: Path, tmp_path: Path, plfeat: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--set", "shard=8"]
     run = subprocess.Popen([*PLFEAT, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 120
@@ -146,15 +153,19 @@ def test_interrupted_it_exits_130_and_the_same_command_continues(toy_folder: Pat
     assert (run.returncode, len(err.strip().splitlines())) == (130, 1), err
     assert not list(tmp_path.glob("cache/toy/*/manifest.json"))
     assert not list(tmp_path.rglob("*.part"))
-    done = plfeat(*command, "--json", cwd=tmp_path)
-    assert done.returncode == 0
-    assert json.loads(done.stdout)["reused"] > 0
+    monkeypatch.chdir(tmp_path)
+    done = plfeat(*command, "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["reused"] > 0
 
 
-def test_json_is_one_document_and_nothing_else_on_stdout(toy_folder: Path, tmp_path: Path) -> None:
-    made = plfeat("extract", "--dataset", "toy", "--root", str(toy_folder), "--json", cwd=tmp_path)
-    assert json.loads(made.stdout)["videos"] == 120
-    assert "encoding videos: 120/120" in made.stderr
+def test_json_is_one_document_and_nothing_else_on_stdout(
+    small_folder: Path, tmp_path: Path, plfeat: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = plfeat("extract", "--dataset", "toy", "--root", str(small_folder), "--json")
+    assert json.loads(made.out)["videos"] == 48
+    assert "encoding videos: 48/48" in made.err
     for command in (
         ["train", "--frozen", "--set", "optim.epochs=1", "--json", "--quiet"],
         ["eval", "--zero-shot", "--json", "--quiet"],
@@ -163,10 +174,9 @@ def test_json_is_one_document_and_nothing_else_on_stdout(toy_folder: Path, tmp_p
         ["models", "ls", "--json"],
         ["report", "runs", "--json"],
     ):
-        done = plfeat(*command, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)
-        assert done.stderr == ""
+        done = plfeat(*command)
+        assert (done.code, done.err) == (0, "")
+        assert json.loads(done.out)
     assert {path.name for path in (tmp_path / "reports" / "table").iterdir()} == {
         "table.md",
         "table.csv",
@@ -174,28 +184,32 @@ def test_json_is_one_document_and_nothing_else_on_stdout(toy_folder: Path, tmp_p
     }
 
 
-def test_text_results_go_to_stdout_and_remarks_to_stderr(toy_folder: Path, tmp_path: Path) -> None:
-    made = plfeat("extract", "--dataset", "toy", "--root", str(toy_folder), cwd=tmp_path)
-    assert (tmp_path / made.stdout.strip()).is_dir()
-    done = plfeat("eval", "--zero-shot", cwd=tmp_path)
-    assert done.stdout.startswith("method")
-    assert "n = 72 test videos" in done.stderr
-    assert "\x1b" not in done.stdout + done.stderr + made.stderr
+def test_text_results_go_to_stdout_and_remarks_to_stderr(
+    small_cache: Cache, small_folder: Path, tmp_path: Path, plfeat: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(small_cache.path, tmp_path / "cache" / "toy" / small_cache.path.name)
+    made = plfeat("extract", "--dataset", "toy", "--root", str(small_folder), "--set", "shard=8")
+    assert made.out.strip() == f"cache/toy/{small_cache.path.name}"
+    done = plfeat("eval", "--zero-shot")
+    assert done.out.startswith("method")
+    assert "n = 24 test videos" in done.err
+    assert "\x1b" not in done.out + done.err + made.err
 
 
-def test_a_damaged_cache_is_listed_as_such(toy_cache: Cache, tmp_path: Path, capfd) -> None:
+def test_a_damaged_cache_is_listed_as_such(small_cache: Cache, tmp_path: Path, capfd) -> None:
     (tmp_path / "toy" / "bad").mkdir(parents=True)
     (tmp_path / "toy" / "bad" / "manifest.json").write_text("{")
-    (tmp_path / "toy" / "good").symlink_to(toy_cache.path)
+    (tmp_path / "toy" / "good").symlink_to(small_cache.path)
     assert main(["cache", "ls", "--cache", str(tmp_path), "--json"]) == 0
     listed = {Path(entry["path"]).name: entry["dataset"] for entry in json.loads(capfd.readouterr().out)}
     assert listed == {"bad": "damaged", "good": "toy"}
 
 
-def test_paths_come_from_the_environment_too(toy_folder: Path, tmp_path: Path, monkeypatch, capfd) -> None:
+def test_paths_come_from_the_environment_too(small_folder: Path, tmp_path: Path, monkeypatch, capfd) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "all").mkdir()
-    (tmp_path / "all" / "toy").symlink_to(toy_folder)
+    (tmp_path / "all" / "toy").symlink_to(small_folder)
     monkeypatch.setenv("PLFEAT_DATA", str(tmp_path / "all"))
     monkeypatch.setenv("PLFEAT_CACHE", str(tmp_path / "features"))
     assert main(["extract", "--dataset", "toy", "--quiet"]) == 0

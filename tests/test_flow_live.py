@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import learner_of, quick
+from conftest import ONE, learner_of, quick
 
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, build
 from plfeat.flows.extract import extract
-from plfeat.flows.work import Means, prepare
+from plfeat.flows.work import prepare
 from plfeat.records import VideoRef, silent
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
@@ -35,30 +35,37 @@ class Live:
         return features.view(*rows.shape, -1, features.shape[1])
 
 
-@pytest.mark.parametrize("preset", ["prompts", "plfeat"])
-def test_twenty_steps_over_the_cache_are_twenty_live_steps(
-    preset: str, toy_folder: Path, toy_tower: TextTower, tmp_path: Path
+@pytest.mark.parametrize(
+    ("preset", "epochs"),
+    [
+        ("plfeat", 3),
+        pytest.param("plfeat", 10, marks=pytest.mark.slow),
+        pytest.param("prompts", 10, marks=pytest.mark.slow),
+    ],
+)
+def test_steps_over_the_cache_are_live_steps(
+    preset: str, epochs: int, small_folder: Path, toy_tower: TextTower, tmp_path: Path
 ) -> None:
-    config = build(ExtractConfig, dataset="toy", model="toy", dtype="float32")
-    cache = open_cache(extract(config, toy_folder, tmp_path / "cache", silent).path)
-    few = ["optim.epochs=7", "optim.batch=16", "interaction.hidden=16", "seeds=[0]"]
+    config = build(ExtractConfig, dataset="toy", model="toy", dtype="float32", batch=8)
+    cache = open_cache(extract(config, small_folder, tmp_path / "cache", silent, ONE).path)
+    few = [f"optim.epochs={epochs}", "optim.batch=16", "interaction.hidden=16", "seeds=[0]"]
     settings = quick(preset, few, "head.kind=lstm")
     learner, train, chosen, members = learner_of(settings, cache, toy_tower, {})
     untrained = copy.deepcopy(learner)
     cached = Fleet(learner, members, train, chosen)
     cached.run(None, silent)
-    work = prepare(config, toy_folder)
+    work = prepare(config, small_folder)
     by_id = {video.id: video for video in work.dataset.videos}
     videos = [by_id[name] for name in cache.read("train").id_N]
-    plans = [epoch_plan((0,), epoch, chosen, train.label_N, 16, 1, 1, torch.device("cpu")) for epoch in range(7)]
+    plans = [epoch_plan((0,), epoch, chosen, train.label_N, 16, 1, 1, torch.device("cpu")) for epoch in range(epochs)]
     order = [row for plan in plans for batch in plan for row in batch.video_EB.flatten().tolist()]
-    with work.kit.crew(Means(workers=1)) as crew:
+    with work.kit.crew(ONE) as crew:
         maker = work.kit.maker()
         features = Live(crew.run(maker.job(videos[row]) for row in order), maker, videos)
         live = Fleet(untrained, members, Samples(features, train.label_N), chosen)  # type: ignore[arg-type]
         live.run(None, silent)
-    assert features.encoded == 7 * 48
-    assert live.adamw.count == cached.adamw.count == 21
+    assert features.encoded == epochs * 24
+    assert live.adamw.count == cached.adamw.count == epochs * 2
     over_cache = member_tensors(dict(trainable(cached.learner)), 0)
     for name, value in member_tensors(dict(trainable(live.learner)), 0).items():
         assert float((over_cache[name] - value).norm() / value.norm()) <= 1e-4, name

@@ -1,7 +1,6 @@
-"""Extraction on a real Ray cluster: two nodes on this machine, and one of them dies."""
+"""Extraction on a real Ray cluster of two nodes, one of which dies; and what one task makes, without a cluster."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -10,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ENVIRONMENT
+from conftest import ENVIRONMENT, ONE
 
+from plfeat.config import ExtractConfig, build
+from plfeat.errors import CacheError
+from plfeat.flows.make import _make_one
+from plfeat.flows.work import prepare
 from plfeat.shards.reader import Cache
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -35,6 +38,7 @@ def _shards(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((folder / "shards").glob("*.h5"))}
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_node_midway_makes_the_same_bytes(
     cluster: Any, toy_cache: Cache, toy_folder: Path, tmp_path: Path
 ) -> None:
@@ -55,12 +59,30 @@ def test_a_cluster_that_loses_a_node_midway_makes_the_same_bytes(
     assert (tmp_path / said["path"] / "manifest.json").read_bytes() == (toy_cache.path / "manifest.json").read_bytes()
 
 
-def test_no_cluster_at_an_address_is_one_line(toy_folder: Path, tmp_path: Path) -> None:
-    command = [*PLFEAT, "extract", "--dataset", "toy", "--root", str(toy_folder), "--engine", "ray", "--quiet"]
-    done = subprocess.run(
-        [*command, "--address", "127.0.0.1:1"], cwd=tmp_path, env=os.environ | ENVIRONMENT | QUIET, text=True,
-        capture_output=True, timeout=200,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "no Ray cluster answers there" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+def test_what_a_task_of_the_cluster_is_given_is_enough_for_the_same_bytes(
+    small_cache: Cache, small_folder: Path
+) -> None:
+    config = build(ExtractConfig, dataset="toy", model="toy", shard=8)
+    work = prepare(config, small_folder)
+    for portion in work.portions[1:4:2]:
+        given = (
+            config.model_dump(mode="json"),
+            work.kit.about,
+            portion,
+            {v.id: work.sizes[v.id] for v in portion.videos},
+        )
+        made = _make_one(*json.loads(json.dumps(given[:2])), *given[2:], ONE)
+        assert made.image == (small_cache.path / "shards" / portion.name).read_bytes()
+    with pytest.raises(CacheError, match=r"a machine of the cluster .*sampler\.frames"):
+        _make_one(given[0] | {"sample": {"frames": 4}}, *given[1:], ONE)
+
+
+def test_no_cluster_at_an_address_is_one_line(
+    small_folder: Path, tmp_path: Path, plfeat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["extract", "--dataset", "toy", "--root", str(small_folder), "--engine", "ray", "--quiet"]
+    done = plfeat(*command, "--address", "127.0.0.1:1")
+    assert done.code == 1
+    assert "no Ray cluster answers there" in done.err
+    assert len(done.err.strip().splitlines()) == 1, done.err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ONE
 
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, UsageError
@@ -110,17 +111,20 @@ def test_one_class_only_is_refused(
 
 def test_a_cache_with_missing_videos_is_trained_on_and_says_how_many(toy_folder: Path, tmp_path: Path, capfd) -> None:
     shutil.copytree(toy_folder, tmp_path / "toy")
+    for others in ("*_00001.mp4", "*_00002.mp4"):
+        for video in (tmp_path / "toy" / "test").rglob(others):
+            video.unlink()
     for split in ("train", "test"):
         sorted((tmp_path / "toy" / split / "glowing ring").iterdir())[0].write_bytes(b"broken")
     config = build(ExtractConfig, dataset="toy", model="toy")
-    cache = open_cache(extract(config, tmp_path / "toy", tmp_path / "cache", silent).path)
+    cache = open_cache(extract(config, tmp_path / "toy", tmp_path / "cache", silent, ONE).path)
     command = ["train", "--frozen", "--cache", str(cache.path), "--out", str(tmp_path / "o")]
     assert main([*command, "--set", "optim.epochs=1"]) == 0
     err = capfd.readouterr().err
     assert "1 more have no features and are left out" in err
     assert "1 of 48 training videos have no features" in err
     record = json.loads((tmp_path / "o" / "seed-0" / "record.json").read_text())
-    assert (record["n"], record["missing"], record["trained_on"]) == (71, 1, 47)
+    assert (record["n"], record["missing"], record["trained_on"]) == (23, 1, 47)
 
 
 def test_nothing_can_be_held_back_of_single_videos(toy_folder: Path, tmp_path: Path, capfd) -> None:
@@ -130,7 +134,7 @@ def test_nothing_can_be_held_back_of_single_videos(toy_folder: Path, tmp_path: P
             video = next((toy_folder / split / name).iterdir())
             shutil.copy(video, tmp_path / "videos" / split / name)
     config = build(ExtractConfig, dataset="folder", model="toy")
-    cache = extract(config, tmp_path / "videos", tmp_path / "cache", silent).path
+    cache = extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE).path
     command = ["train", "--frozen", "--cache", str(cache), "--set", "data.holdout=0.5", "--set", "select=best"]
     assert main([*command, "--out", str(tmp_path / "out"), "-q"]) == 3
     assert "no class has two training videos" in capfd.readouterr().err
@@ -142,7 +146,7 @@ def test_nothing_is_selected_on_the_split_that_is_reported(toy_folder: Path, tmp
         for name in ("glowing ring", "spinning star"):
             shutil.copytree(toy_folder / source / name, tmp_path / "videos" / split / name)
     config = build(ExtractConfig, dataset="folder", model="toy")
-    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent).path)
+    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE).path)
     assert cache.evaluation == "val"
     assert splits(train_config(), (0,), cache).val is None
     with pytest.raises(UsageError, match="reports on its split val; keep some training videos back"):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ONE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,37 +23,17 @@ from plfeat.video.augment import augment
 from plfeat.video.sampling import Sampler
 
 
-def make(toy_folder: Path, cache: Path, workers: int = 1, **settings: Any) -> Cache:
-    config = build(ExtractConfig, settings={"dataset": "toy", "shard": 48, **settings})
-    return open_cache(extract(config, toy_folder, cache, silent, Means(workers=workers)).path)
+def make(small_folder: Path, cache: Path, **settings: Any) -> Cache:
+    config = build(ExtractConfig, settings={"dataset": "toy", "shard": 24, **settings})
+    return open_cache(extract(config, small_folder, cache, silent, ONE).path)
 
 
 def shard(cache: Cache, split: str) -> Shard:
     return cache.shard(next(entry for entry in cache.manifest["shards"] if entry["split"] == split))
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_any_number_of_workers_makes_the_same_bytes(
-    toy_cache: Cache, toy_folder: Path, tmp_path: Path, workers: int
-) -> None:
-    again = make(toy_folder, tmp_path, workers, shard=32)
-    for entry in toy_cache.manifest["shards"]:
-        paths = [cache.path / "shards" / entry["name"] for cache in (toy_cache, again)]
-        assert paths[0].read_bytes() == paths[1].read_bytes()
-
-
-def test_any_number_of_threads_makes_the_same_bytes(toy_cache: Cache, toy_folder: Path, tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if before > 1 else 3)
-    try:
-        again = make(toy_folder, tmp_path, shard=32)
-    finally:
-        torch.set_num_threads(before)
-    assert again.manifest == toy_cache.manifest
-
-
-def test_training_videos_have_views_and_the_others_one_plain_look(toy_folder: Path, tmp_path: Path) -> None:
-    cache = make(toy_folder, tmp_path, **{"sample.views": 3, "sample.frames": 4})
+def test_training_videos_have_views_and_the_others_one_plain_look(small_folder: Path, tmp_path: Path) -> None:
+    cache = make(small_folder, tmp_path, **{"sample.views": 3, "sample.frames": 4})
     train, test = cache.read("train"), cache.read("test")
     assert train.features_NVTD.shape[1:3] == (3, 4)
     assert test.features_NVTD.shape[1:3] == (1, 4)
@@ -70,23 +51,23 @@ def _views(frames: Any) -> list[np.ndarray]:
     return [frames.features_NVTD[:, view] for view in range(frames.features_NVTD.shape[1])]
 
 
-def test_ten_random_samples_of_every_test_video(toy_folder: Path, tmp_path: Path) -> None:
-    cache = make(toy_folder, tmp_path, **{"sample.test_views": 10})
+def test_ten_random_samples_of_every_test_video(small_folder: Path, tmp_path: Path) -> None:
+    cache = make(small_folder, tmp_path, **{"sample.test_views": 10})
     assert cache.read("test").features_NVTD.shape[1:3] == (10, 8)
     assert cache.read("train").features_NVTD.shape[1:3] == (1, 8)
 
 
-def test_more_views_leave_the_first_ones_as_they_are(toy_folder: Path, tmp_path: Path) -> None:
-    few, more = (make(toy_folder, tmp_path, **{"sample.views": count}).read("train") for count in (2, 4))
+def test_more_views_leave_the_first_ones_as_they_are(small_folder: Path, tmp_path: Path) -> None:
+    few, more = (make(small_folder, tmp_path, **{"sample.views": count}).read("train") for count in (2, 4))
     np.testing.assert_allclose(few.features_NVTD, more.features_NVTD[:, :2], rtol=2e-3, atol=2e-3)
 
 
-def test_dense_frames_are_ragged_and_read_video_by_video(toy_folder: Path, tmp_path: Path) -> None:
-    cache = make(toy_folder, tmp_path, **{"sample.every": 5})
+def test_dense_frames_are_ragged_and_read_video_by_video(small_folder: Path, tmp_path: Path) -> None:
+    cache = make(small_folder, tmp_path, **{"sample.every": 5})
     videos = cache.videos("test")
-    assert len(videos) == 72
+    assert len(videos) == 24
     assert {len(rows) for rows in videos.values()} == {5}  # 24 frames: 0, 5, 10, 15, 20
-    capped = make(toy_folder, tmp_path, **{"sample.fps": 12.0, "sample.cap": 7})
+    capped = make(small_folder, tmp_path, **{"sample.fps": 12.0, "sample.cap": 7})
     assert {len(rows) for rows in capped.videos("train").values()} == {7}
 
 
@@ -97,7 +78,7 @@ def test_videos_of_different_length_are_not_trained_on_in_silence(tmp_path: Path
         (tmp_path / "videos" / name).mkdir(parents=True)
         odd.video(tmp_path / "videos" / name / "a.mp4", odd.pictures(length))
     config = build(ExtractConfig, dataset="folder", model="toy", settings={"sample.every": 4})
-    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent, Means(workers=1)).path)
+    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE).path)
     assert {name: len(rows) for name, rows in cache.videos("test").items()} == {"long/a.mp4": 10, "short/a.mp4": 3}
     with pytest.raises(CacheError, match="3 to 10 frames"):
         cache.read("test")
@@ -112,7 +93,7 @@ def test_a_trimmed_list_makes_a_video_of_each_segment(tmp_path: Path) -> None:
     config = build(
         ExtractConfig, dataset="csv", model="toy", lists=tmp_path / "list.csv", settings={"sample.frames": 3}
     )
-    done = extract(config, tmp_path, tmp_path / "cache", silent, Means(workers=1))
+    done = extract(config, tmp_path, tmp_path / "cache", silent, ONE)
     held = shard(open_cache(done.path), "test")
     found = dict(zip(held.id_N, np.split(held.frame_index_R, held.video_ptr[1:-1]), strict=True))
     assert found["film.mp4#t=0,1"].tolist() == [4, 12, 20]
@@ -120,28 +101,28 @@ def test_a_trimmed_list_makes_a_video_of_each_segment(tmp_path: Path) -> None:
     assert done.tally.reasons == {"no frame starts between #.# s and #.# s": 1}
 
 
-def test_features_before_the_projection_lead_to_those_after_it(toy_folder: Path, tmp_path: Path) -> None:
-    cache = make(toy_folder, tmp_path, also=["pre"], dtype="float32")
-    kit = prepare(build(ExtractConfig, dataset="toy"), toy_folder).kit
+def test_features_before_the_projection_lead_to_those_after_it(small_folder: Path, tmp_path: Path) -> None:
+    cache = make(small_folder, tmp_path, also=["pre"], dtype="float32")
+    kit = prepare(build(ExtractConfig, dataset="toy"), small_folder).kit
     held = shard(cache, "test")
     projection = kit.backbone.model.visual.proj.numpy()
     np.testing.assert_allclose(held.more["pre"] @ projection, held.features_RD, rtol=1e-4, atol=1e-5)
-    plain = make(toy_folder, tmp_path, dtype="float32")
+    plain = make(small_folder, tmp_path, dtype="float32")
     np.testing.assert_allclose(shard(plain, "test").features_RD, held.features_RD, rtol=1e-4, atol=1e-5)
 
 
-def test_every_patch_can_be_kept(toy_folder: Path, tmp_path: Path) -> None:
-    cache = make(toy_folder, tmp_path, also=["patch"], **{"sample.frames": 1})
+def test_every_patch_can_be_kept(small_folder: Path, tmp_path: Path) -> None:
+    cache = make(small_folder, tmp_path, also=["patch"], **{"sample.frames": 1})
     held = shard(cache, "test")
-    assert held.more["patch"].shape == (48, 16, 128)  # the width before the projection
+    assert held.more["patch"].shape == (24, 16, 128)  # the width before the projection
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_other_types_hold_the_same_numbers(toy_cache: Cache, toy_folder: Path, tmp_path: Path, dtype: str) -> None:
-    other = make(toy_folder, tmp_path, dtype=dtype).read("test")
+def test_other_types_hold_the_same_numbers(small_cache: Cache, small_folder: Path, tmp_path: Path, dtype: str) -> None:
+    other = make(small_folder, tmp_path, dtype=dtype).read("test")
     close = {"float32": 2e-3, "bfloat16": 1e-2}[dtype]
     assert other.features_NVTD.dtype == np.float32
-    np.testing.assert_allclose(other.features_NVTD, toy_cache.read("test").features_NVTD, rtol=close, atol=close)
+    np.testing.assert_allclose(other.features_NVTD, small_cache.read("test").features_NVTD, rtol=close, atol=close)
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=20))
@@ -151,7 +132,7 @@ def test_bfloat16_is_rounded_as_torch_rounds_it(values: list[float]) -> None:
     assert np.array_equal(unpack(pack(floats, "bfloat16")), expected, equal_nan=True)
 
 
-def test_a_video_that_only_the_other_decoder_reads_is_recorded_with_it(toy_folder: Path, tmp_path: Path) -> None:
+def test_a_video_that_only_the_other_decoder_reads_is_recorded_with_it(small_folder: Path, tmp_path: Path) -> None:
     import odd_videos as odd
 
     (tmp_path / "videos" / "act").mkdir(parents=True)
@@ -159,23 +140,23 @@ def test_a_video_that_only_the_other_decoder_reads_is_recorded_with_it(toy_folde
     odd.video(tmp_path / "videos" / "act" / "b.mp4", odd.pictures(12), "av1")
     for fallback, failed, decoders in ((False, 1, ("decord", "decord")), (True, 0, ("decord", "pyav"))):
         config = build(ExtractConfig, dataset="folder", model="toy", decoder="decord", fallback=fallback)
-        done = extract(config, tmp_path / "videos", tmp_path / str(fallback), silent, Means(workers=1))
+        done = extract(config, tmp_path / "videos", tmp_path / str(fallback), silent, ONE)
         assert done.tally.failed == failed
         assert shard(open_cache(done.path), "test").decoder_N == decoders
 
 
-def test_retrying_makes_only_shards_with_failures_again(toy_folder: Path, tmp_path: Path) -> None:
+def test_retrying_makes_only_shards_with_failures_again(small_folder: Path, tmp_path: Path) -> None:
     import shutil
 
     root = tmp_path / "videos"
-    shutil.copytree(toy_folder, root)
+    shutil.copytree(small_folder, root)
     victim = sorted((root / "test").rglob("*.mp4"))[0]
     content = victim.read_bytes()
     victim.write_bytes(bytes(len(content)))  # a disk that was briefly ill: the size is right
-    config = build(ExtractConfig, dataset="toy", shard=32)
-    first = extract(config, root, tmp_path / "c", silent, Means(workers=1))
+    config = build(ExtractConfig, dataset="toy", shard=8)
+    first = extract(config, root, tmp_path / "c", silent, ONE)
     victim.write_bytes(content)
-    again = extract(config, root, tmp_path / "c", silent, Means(workers=1))
+    again = extract(config, root, tmp_path / "c", silent, ONE)
     assert (first.tally.failed, again.tally.failed, again.reused) == (1, 1, again.shards)
     retried = extract(config, root, tmp_path / "c", silent, Means(workers=1, retry=True))
     assert (retried.tally.failed, retried.reused) == (0, retried.shards - 1)
@@ -209,33 +190,33 @@ def test_augmented_views_differ_from_plain_ones(tmp_path: Path) -> None:
     found = {}
     for kind in ("none", "rand+flip"):
         config = build(ExtractConfig, dataset="folder", model="toy", augment=kind, settings={"sample.views": 2})
-        cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "c", silent, Means(workers=1)).path)
+        cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "c", silent, ONE).path)
         found[kind] = cache.read("train").features_NVTD, cache.read("test").features_NVTD
     assert not np.allclose(found["none"][0], found["rand+flip"][0], atol=1e-2)
     np.testing.assert_allclose(found["none"][1], found["rand+flip"][1], atol=2e-3)
 
 
-def test_flips_are_refused_where_left_and_right_are_classes(toy_folder: Path) -> None:
+def test_flips_are_refused_where_left_and_right_are_classes(small_folder: Path) -> None:
     with pytest.raises(UsageError, match="tells left from right"):
-        prepare(build(ExtractConfig, dataset="toy", augment="flip", settings={"sample.views": 2}), toy_folder)
-    prepare(build(ExtractConfig, dataset="toy", augment="rand", settings={"sample.views": 2}), toy_folder)
+        prepare(build(ExtractConfig, dataset="toy", augment="flip", settings={"sample.views": 2}), small_folder)
+    prepare(build(ExtractConfig, dataset="toy", augment="rand", settings={"sample.views": 2}), small_folder)
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "said"),
     [
-        {"augment": "rand"},
-        {"sample.every": 2, "sample.fps": 3},
-        {"sample.every": 2, "sample.views": 2},
-        {"weights": "a.pt", "pretrained": "openai"},
-        {"also": ["pre", "pre"]},
-        {"device": "tpu"},
-        {"fold": 4},
+        ({"augment": "rand"}, "augment changes training views"),
+        ({"sample.every": 2, "sample.fps": 3}, "every and fps are two ways"),
+        ({"sample.every": 2, "sample.views": 2}, "dense sampling has one view"),
+        ({"weights": "a.pt", "pretrained": "openai"}, "pretrained and weights both say"),
+        ({"also": ["pre", "pre"]}, "also names something twice"),
+        ({"device": "tpu"}, "config device: .*tpu"),
+        ({"fold": 4}, "config fold: .*4"),
     ],
     ids=str,
 )
-def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
+def test_settings_that_contradict_each_other_are_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         build(ExtractConfig, settings={"dataset": "toy", **wrong})
 
 

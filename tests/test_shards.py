@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from plfeat.errors import CacheError, DataError
 from plfeat.files import publish, sha256_of
@@ -64,8 +63,8 @@ def test_any_hdf5_tool_can_read_it_and_the_checksums_are_those_of_the_rows(tmp_p
         assert file["checksum"][2] == zlib.crc32(b"".join(rows.tobytes() for rows in own))
 
 
-@given(data=hnp.arrays(np.float32, (3, 2)), changed=st.sampled_from(["model", "activation", "frames", "dtype"]))
-def test_any_change_of_the_spec_changes_the_fingerprint(data: np.ndarray, changed: str) -> None:
+@pytest.mark.parametrize("changed", ["model", "activation", "frames", "dtype"])
+def test_any_change_of_the_spec_changes_the_fingerprint(changed: str) -> None:
     spec = {"model": "ViT-B-16", "activation": "quick_gelu", "frames": 8, "dtype": "float16"}
     assert fingerprint(spec) == fingerprint(dict(reversed(spec.items())))
     assert fingerprint(spec | {changed: "other"}) != fingerprint(spec)
@@ -136,8 +135,8 @@ def test_a_file_that_is_not_hdf5_is_refused(tmp_path: Path, content: bytes) -> N
 
 
 @pytest.fixture
-def copy(toy_cache: Cache, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(toy_cache.path, tmp_path / "cache"))
+def copy(small_cache: Cache, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_cache.path, tmp_path / "cache"))
 
 
 def test_one_flipped_bit_is_noticed_and_the_way_out_is_said(copy: Path) -> None:
@@ -172,11 +171,11 @@ def test_an_unfinished_cache_says_so(copy: Path) -> None:
         open_cache(copy)
 
 
-def test_a_split_that_is_not_there_is_named_with_those_that_are(toy_cache: Cache) -> None:
+def test_a_split_that_is_not_there_is_named_with_those_that_are(small_cache: Cache) -> None:
     with pytest.raises(DataError, match="no split 'val'; it holds test, train"):
-        toy_cache.read("val")
+        small_cache.read("val")
 
 
-def test_the_manifest_names_every_shard_with_its_hash(toy_cache: Cache) -> None:
-    files = {path.name: sha256_of(path) for path in (toy_cache.path / "shards").iterdir()}
-    assert files == {entry["name"]: entry["sha256"] for entry in toy_cache.manifest["shards"]}
+def test_the_manifest_names_every_shard_with_its_hash(small_cache: Cache) -> None:
+    files = {path.name: sha256_of(path) for path in (small_cache.path / "shards").iterdir()}
+    assert files == {entry["name"]: entry["sha256"] for entry in small_cache.manifest["shards"]}

@@ -53,20 +53,20 @@ def test_every_text_is_what_the_tower_gives_for_it_alone(toy_tower: TextTower, t
 
 
 def test_a_cache_holds_its_texts_and_other_templates_leave_the_features_alone(
-    toy_cache: Cache, toy_folder: Path, tmp_path: Path
+    small_cache: Cache, small_folder: Path, tmp_path: Path
 ) -> None:
-    assert toy_cache.manifest["text"]["templates"] == 16
-    texts = read_texts(toy_cache.path / "text.h5")
-    assert texts.classes == toy_cache.classes
-    folder = tmp_path / "toy" / toy_cache.path.name
-    shutil.copytree(toy_cache.path, folder)
-    config = build(ExtractConfig, dataset="toy", shard=32)
-    done = extract(config, toy_folder, tmp_path, silent, Means(templates=("{} on video",)))
+    assert small_cache.manifest["text"]["templates"] == 16
+    texts = read_texts(small_cache.path / "text.h5")
+    assert texts.classes == small_cache.classes
+    folder = tmp_path / "toy" / small_cache.path.name
+    shutil.copytree(small_cache.path, folder)
+    config = build(ExtractConfig, dataset="toy", shard=8)
+    done = extract(config, small_folder, tmp_path, silent, Means(templates=("{} on video",)))
     assert done.path == folder
     assert done.reused == done.shards
     assert read_texts(folder / "text.h5").templates == ("{} on video",)
     before = (folder / "text.h5").stat().st_mtime_ns
-    extract(config, toy_folder, tmp_path, silent)  # who asks for nothing gets what is there
+    extract(config, small_folder, tmp_path, silent)  # who asks for nothing gets what is there
     assert (folder / "text.h5").stat().st_mtime_ns == before
     assert open_cache(folder).manifest["text"]["templates"] == 1
 

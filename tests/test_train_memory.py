@@ -31,6 +31,7 @@ print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the peak")
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", ["prompts", "paper", "plfeat"])
 def test_four_hundred_classes_train_within_two_gigabytes(preset: str) -> None:
     """VmHWM, since getrusage's peak begins with that of the process that started this one."""
