@@ -165,6 +165,13 @@ class InteractionConfig(Config):
         return self
 
 
+class ScaleConfig(Config):
+    """What cosines are multiplied by. It starts as the backbone has it; how fast it learns is `optim.scale_rate`."""
+
+    learn: bool = True
+    test: float | None = Field(None, gt=0, le=1e6)  # at test; unset, what it has become
+
+
 class LossConfig(Config):
     """Coefficients of the losses (eq. 23 to 25). `joint` is for the pairwise joint features."""
 
@@ -192,6 +199,7 @@ class OptimConfig(Config):
     rate: Rate = 2e-3  # of the contexts
     module_rate: Rate = 5e-4  # of the head and the interaction module
     encoder_rate: Rate = 5e-6  # of a tuned text tower
+    scale_rate: Rate | None = None  # of the cosines' scale; unset, that of the contexts
     weight_decay: Weight = 0.2  # of matrices and contexts; not of Tip-Adapter's keys, nor of Conv1D's kernel
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
@@ -199,6 +207,10 @@ class OptimConfig(Config):
     epochs: Count = 50
     warmup_epochs: int = Field(5, ge=0, strict=True)
     compute: Literal["float32", "bfloat16"] | None = None  # of a step; bfloat16 on a GPU, float32 on a CPU
+
+    @property
+    def rate_of_scale(self) -> float:
+        return self.rate if self.scale_rate is None else self.scale_rate
 
 
 class TipConfig(Config):
@@ -229,6 +241,7 @@ class TrainConfig(Config):
     context: ContextConfig = ContextConfig()
     head: HeadConfig = HeadConfig()
     interaction: InteractionConfig = InteractionConfig()
+    scale: ScaleConfig = ScaleConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     tip: TipConfig = TipConfig()
@@ -247,6 +260,10 @@ class TrainConfig(Config):
         """Those that the cache has."""
         return self.text.source == "templates" and self.text.template is None and self.method not in TEXTLESS
 
+    @property
+    def learns_text(self) -> bool:
+        return self.text.tune or (self.text.source == "contexts" and self.context.learn)
+
     @model_validator(mode="after")
     def _consistent(self) -> "TrainConfig":
         kind, loss = self.interaction.kind, self.loss
@@ -260,6 +277,9 @@ class TrainConfig(Config):
             raise ValueError("interaction.kind=own learns from loss.contrastive alone; loss.joint needs pairwise")
         if kind == "pairwise" and not (loss.contrastive or loss.joint):
             raise ValueError("interaction.kind=pairwise learns from loss.joint or loss.contrastive; both are 0")
+        learns = self.learns_text or self.head.kind != "mean" or kind != "none" or self.scale.learn
+        if self.method == "match" and not learns:
+            raise ValueError("with mean frames, fixed texts and scale.learn=false nothing learns; see preset zero-shot")
         return self
 
 

@@ -14,8 +14,15 @@ from plfeat.registry import Registry
 
 Settings = dict[str, Any]
 
-_ACTIONCLIP: Settings = {"text.source": "templates", "loss.labels": "softmax"}
-_COOP: Settings = {"context.start": "random", "loss.candidates": "all", "loss.text_to_video": 0.0}
+# ActionCLIP's code, and the released PromptLearner after it: the scale learns with the text tower and is 100 at test
+_SCALE: Settings = {"optim.scale_rate": 5e-6, "scale.test": 100.0}
+_ACTIONCLIP: Settings = {"text.source": "templates", "loss.labels": "softmax", **_SCALE}
+_COOP: Settings = {
+    "context.start": "random",
+    "loss.candidates": "all",
+    "loss.text_to_video": 0.0,
+    "scale.learn": False,  # CoOp gives its optimiser the contexts alone
+}
 _PAPER: Settings = {
     "interaction.kind": "own",
     "interaction.steps": 3,  # the best row of Table 2
@@ -43,10 +50,10 @@ PRESETS: Registry[Settings] = Registry(
             "loss.video_to_text": 2 / 3,  # thirds of the two directions and the contrastive loss; the matching loss
             "loss.text_to_video": 2 / 3,  # halves its directions
             "loss.contrastive": 1 / 3,
-            "optim.rate": 5e-5,
             "optim.module_rate": 5e-5,
             "optim.beta2": 0.98,
             "optim.batch": 32,
+            **_SCALE,
         },
         "plfeat": {
             "interaction.kind": "pairwise",
@@ -96,13 +103,19 @@ def train_config(
 def idle_keys(config: TrainConfig) -> set[str]:
     """The dotted keys that do nothing with such a configuration; a table would name them as if they did."""
     method, text, inner, loss = config.method, config.text, config.interaction, config.loss
+    scale, optim = config.scale, config.optim
     learned, matched, textless = method in LEARNED, method == "match", method in TEXTLESS
-    learns_text = text.tune or (text.source == "contexts" and config.context.learn)
+    learns_text, mean = config.learns_text, config.head.kind == "mean"
     # trained beside the rest, the module is heard through the texts that it shares with it, or the scale, or the score
-    unheard = not learns_text and inner.score == "video" and (inner.kind == "own" or not loss.joint)
+    carries = scale.learn and not (mean and scale.test)
+    unheard = not learns_text and inner.score == "video" and (inner.kind == "own" or not loss.joint or not carries)
     alone = inner.kind == "none" or unheard
+    # a scale that is not the one of the test is heard through what learns beside it; where nothing does, so is nothing
+    deaf = matched and bool(scale.test) and mean and alone and not learns_text
     idle = {
         "data": method == "zero-shot",
+        "data.shots": deaf,
+        "data.holdout": deaf,
         "text": textless,
         "text.sentence": text.source == "templates",
         "text.template": text.source == "contexts",
@@ -117,19 +130,25 @@ def idle_keys(config: TrainConfig) -> set[str]:
         **{f"interaction.{key}": alone for key in InteractionConfig.model_fields if key not in ("kind", "score")},
         "interaction.kind": unheard,
         "interaction.score": inner.kind == "none",
-        "loss": not matched,
+        "scale": not matched,
+        "scale.learn": deaf,
+        "loss": not matched or deaf,
         "loss.contrastive": unheard,
         "loss.temperature": unheard or not loss.contrastive,
         "loss.pairs": unheard or not loss.contrastive,
         "loss.labels": loss.candidates == "all",
-        "optim": not learned,
-        "optim.rate": not matched,
+        "optim": not learned or deaf,
+        "optim.scale_rate": not matched or not scale.learn,
+        "optim.rate": not matched
+        or (
+            (text.source == "templates" or not config.context.learn) and not (scale.learn and optim.scale_rate is None)
+        ),
         "optim.module_rate": matched and config.head.kind == "mean" and alone,
         "optim.weight_decay": method == "tip-adapter-f"
         or (matched and not learns_text and config.head.kind in ("mean", "conv1d") and alone),
         "optim.encoder_rate": not text.tune,
         "tip": not method.startswith("tip-adapter"),
-        "select": not learned or config.optim.epochs == 1,
+        "select": not learned or deaf or optim.epochs == 1,
     }
     if inner.text != "parsed":
         idle["interaction.steps"] = True

@@ -92,6 +92,16 @@ IDLE = [
     (("actionclip-mean",), "optim.module_rate=1"),
     (("actionclip-mean",), "optim.weight_decay=1"),
     (("tip-adapter-f",), "optim.weight_decay=1"),
+    (("actionclip-mean",), "optim.epochs=3"),  # only a scale learns, and another is tested with
+    (("actionclip-mean",), "data.shots=3"),
+    (("actionclip-mean",), "loss.labels=rows"),
+    (("actionclip-mean", "data.holdout=0.1", "scale.test=null"), "optim.rate=1"),
+    (("actionclip-lstm",), "optim.rate=1"),
+    (("release",), "optim.rate=1"),
+    (("coop",), "optim.scale_rate=1"),
+    (("vit",), "scale.test=50"),
+    (("zero-shot",), "scale.learn=false"),
+    (("plfeat", "context.learn=false", "interaction.score=video", "scale.test=50"), "interaction.steps=1"),
     (("prompts", "optim.epochs=1", "data.holdout=0.1"), "select=best"),
 ]
 
@@ -105,6 +115,20 @@ def test_a_setting_that_would_do_nothing_is_refused(given: tuple[str, ...], idle
         train_config(preset, overrides=[*overrides, idle])
 
 
+def test_what_the_scale_carries_is_heard() -> None:
+    """At test, or by what learns beside it."""
+    train_config(
+        "actionclip-mean", overrides=["scale.test=null", "optim.epochs=3", "optim.scale_rate=1", "data.shots=2"]
+    )
+    train_config("actionclip-lstm", overrides=["optim.scale_rate=1", "optim.epochs=3"])
+    train_config("plfeat", overrides=["context.learn=false", "interaction.score=video", "interaction.steps=1"])
+
+
+def test_a_training_in_which_nothing_learns_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"scale\.learn=false nothing learns"):
+        train_config("actionclip-mean", overrides=["scale.learn=false"])
+
+
 @pytest.mark.parametrize(
     ("preset", "changed"),
     [
@@ -116,7 +140,7 @@ def test_a_setting_that_would_do_nothing_is_refused(given: tuple[str, ...], idle
 )
 def test_what_only_the_preset_set_is_nobodys_to_leave_out(preset: str, changed: str) -> None:
     """A change that makes some of it idle stands."""
-    more = ("text.template=a {}",) if preset == "coop" else ()
+    more = ("text.template=a {}", "head.kind=lstm") if preset == "coop" else ()
     train_config(preset, overrides=[changed, *more])
 
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import DataError, UsageError
 from plfeat.files import claimed
+from plfeat.flows.evaluate import evaluate
 from plfeat.flows.extract import extract
 from plfeat.flows.train import train_frozen
 from plfeat.presets import PRESETS, idle_keys, train_config
@@ -650,7 +651,7 @@ def test_other_templates_are_another_row_and_a_run_keeps_its_own(
 
     monkeypatch.setattr("plfeat.flows.train.SAVE_EVERY", 0.0)
     cache = Path(shutil.copytree(small_cache.path, tmp_path / "cache" / "toy" / small_cache.path.name))
-    config, zero = quick("actionclip-mean", QUICK, "seeds=[0]"), train_config("zero-shot-ensemble")
+    config, zero = quick("actionclip-conv1d", QUICK, "seeds=[0]"), train_config("zero-shot-ensemble")
     before = train_frozen(config, open_cache(cache), tmp_path / "before", silent).runs[0]
     with pytest.raises(KeyboardInterrupt):
         train_frozen(config, open_cache(cache), tmp_path / "half", stop)
@@ -659,8 +660,8 @@ def test_other_templates_are_another_row_and_a_run_keeps_its_own(
     assert main([*command, "--set", "shard=8", "--templates", str(tmp_path / "own.txt"), "-q"]) == 0
     changed = open_cache(cache)
     after = train_frozen(config, changed, tmp_path / "after", silent).runs[0]
-    assert before.method == "actionclip-mean, optim.epochs=2"
-    assert after.method.startswith("actionclip-mean, optim.epochs=2, templates @")
+    assert before.method == "actionclip-conv1d, optim.epochs=2"
+    assert after.method.startswith("actionclip-conv1d, optim.epochs=2, templates @")
     assert np.abs(before.scores_NC - after.scores_NC).max() > 1e-3
     with pytest.raises(UsageError, match="is of another training"):
         train_frozen(config, changed, tmp_path / "before", silent, resume=True)
@@ -673,6 +674,29 @@ def test_other_templates_are_another_row_and_a_run_keeps_its_own(
         again = load_run(tmp_path / "out" / f"{name}-seed-0")
         assert again.method == run.method
         np.testing.assert_allclose(again.scores_NC, run.scores_NC, atol=1e-3)  # cached texts are half precision
+
+
+def test_a_run_is_read_with_the_scale_it_had_and_without_settings_that_came_later(
+    toy_cache: Cache, tmp_path: Path
+) -> None:
+    """CoOp's scale does not learn, so no tensor holds it: the header does."""
+    run = train_frozen(quick("coop", QUICK, "seeds=[0]"), toy_cache, tmp_path / "coop", silent).runs[0]
+    folder = tmp_path / "coop" / "seed-0"
+    assert "log_scale_E" not in _tensors(folder)
+    again = evaluate(folder, toy_cache, tmp_path / "again")
+    np.testing.assert_allclose(again.scores_NC, run.scores_NC, atol=1e-6)
+
+    was = []
+
+    def older(about: dict, _: object) -> None:
+        was.append(about["start_scale"])
+        about["start_scale"] = 0.0
+        del about["config"]["head"]["dropout"]
+
+    _edited(folder, older)
+    flat = evaluate(folder, toy_cache, tmp_path / "flat").scores_NC  # probabilities of cosines times 1
+    expected = run.scores_NC ** np.exp(-was[0])
+    np.testing.assert_allclose(flat, expected / expected.sum(axis=1, keepdims=True), rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from plfeat.metrics.classify import top_k_hits
 from plfeat.records import silent
 from plfeat.shards.reader import Cache
 from plfeat.train.build import pool, resident
-from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
+from plfeat.train.checkpoint import load_member, load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Fleet, Samples, parameter_groups, trainable
 from plfeat.train.matcher import Matcher
 from plfeat.train.plan import epoch_plan
@@ -141,6 +141,7 @@ def test_members_with_their_own_rates_and_coefficients_train_as_if_alone(
     own: dict[str, list[Any]] = {
         "optim.rate": [1e-3, 5e-3, 2e-3],
         "optim.module_rate": [1e-3, 1e-4, 3e-3],
+        "optim.scale_rate": [None, 1e-4, 3e-2],
         "optim.weight_decay": [0.0, 0.2, 5.0],
         "loss.text_to_video": [1.0, 0.0, 0.3],
         "loss.joint": [1.0, 0.5, 2.0],
@@ -260,10 +261,44 @@ def test_several_texts_a_class_average_their_probabilities(toy_tower: TextTower,
     shares = torch.zeros(len(video), 24)
     for template in range(matcher.per_class):
         text = F.normalize(matcher.source.sentence_PD[template :: matcher.per_class], dim=-1)
-        shares += (matcher.scale[0] * video @ text.T).softmax(dim=-1).detach() / matcher.per_class
+        shares += (100 * video @ text.T).softmax(dim=-1).detach() / matcher.per_class
     assert matcher.per_class == 16
     found = matcher.score(resident(frames, fleet.members[0], CPU).features_NVTD)[0]
     torch.testing.assert_close(found, shares, rtol=1e-4, atol=1e-6)
+
+
+def test_the_scale_learns_and_is_tested_as_each_source_has_it(
+    toy_tower: TextTower, toy_cache: Cache, tmp_path: Path
+) -> None:
+    """CoOp leaves it alone; ActionCLIP, and the released PromptLearner after it, trains it with the text tower and
+    tests with 100. A member that did not learn one keeps none, and is read with the one it was trained with."""
+    features = torch.from_numpy(toy_cache.read("test").features_NVTD)
+    rates = {"class contexts": 2e-3, "actionclip": 5e-6, "released": 5e-6, "coop": None}
+    for kind, rate in rates.items():
+        fleet = _fleet(_config(kind, "seeds=[0,1]", "optim.epochs=2"), toy_cache, toy_tower)
+        matcher = fleet.learner
+        assert isinstance(matcher, Matcher)
+        assert [float(g.rate_E[0]) for g in fleet.adamw.groups if g.name == "scale"] == pytest.approx(
+            [] if rate is None else [rate]
+        )
+        fleet.run(None, silent)
+        moved = float((matcher.log_scale_E.detach() - 2.0).abs().min())
+        assert moved == 0 if rate is None else 0 < moved < 25 * rate
+        assert ("log_scale_E" in trainable(matcher)) == (rate is not None)
+        tested = 100.0 if rate == 5e-6 else matcher.log_scale_E.detach().exp()[:, None]
+        if matcher.per_class == 1:
+            cosine = (matcher.video(features[:, 0].expand(2, -1, -1, -1).float()) @ _sentences(matcher, 2).mT).detach()
+            expected = (torch.as_tensor(tested)[..., None] * cosine).softmax(dim=-1)
+            torch.testing.assert_close(matcher.score(features), expected, rtol=1e-3, atol=1e-5)
+    save_member(member_tensors(trainable(fleet.learner), 1), None, fleet.members[1], toy_cache.classes, {}, tmp_path)
+    alone = _fleet(fleet.members[1], toy_cache, toy_tower)
+    load_member(alone.learner, tmp_path)
+    torch.testing.assert_close(alone.learner.score(features)[0], fleet.learner.score(features)[1])
+
+
+def _sentences(matcher: Matcher, members: int) -> torch.Tensor:
+    texts = torch.arange(matcher.source.texts).expand(members, -1)
+    return F.normalize(matcher.source(texts).sentence_EUD, dim=-1)
 
 
 @pytest.mark.parametrize("kind", ["own", "pairwise", "released"])

@@ -1,6 +1,7 @@
 """A trained run and a cache in, what the run says about the cache's videos out. And chance, the lowest rung."""
 
 import time
+from dataclasses import replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,9 @@ def open_member(folder: Path, material: Material, device: torch.device) -> Learn
     config, _, about = read_member(folder)
     if config.method not in LEARNED:
         raise DataError(f"run {folder}: a {config.method} run keeps no model of its own; train it again on this cache")
+    material = replace(
+        material, start_scale=about["start_scale"]
+    )  # a scale that did not learn is not among the tensors
     learner: Learner
     if config.method == "tip-adapter-f":
         label_EK = _key_label(folder, about, len(material.classes))

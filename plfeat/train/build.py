@@ -28,7 +28,7 @@ from plfeat.train.others import LinearClassifier, TipAdapter
 from plfeat.train.texts import Fixed, Prompts, Source, Templates, fixed
 
 OWN = {
-    "optim": {"rate", "module_rate", "encoder_rate", "weight_decay"},
+    "optim": {"rate", "module_rate", "encoder_rate", "scale_rate", "weight_decay"},
     "loss": {"video_to_text", "text_to_video", "joint", "contrastive", "temperature"},
 }
 """What members of one fleet may differ in, besides their seeds. Everything else is the fleet's architecture."""
@@ -84,7 +84,8 @@ def build_learner(members: list[TrainConfig], material: Material, device: torch.
     source = build_source(config, draws.at("prompt"), material)
     interaction = build_interaction(config.interaction, draws.at("interaction"), material)
     coefficients = _coefficients([member.loss for member in members], device)
-    return Matcher(len(members), head, source, interaction, coefficients, material.start_scale).to(device)
+    scale = material.start_scale, config.scale.learn, config.scale.test
+    return Matcher(len(members), head, source, interaction, coefficients, *scale).to(device)
 
 
 def tip_keys(train: Samples, chosen_EN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -53,10 +53,10 @@ def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, A
         config, about = build(TrainConfig, folder / CONFIG), _header(folder / MODEL)
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError(f"{CLASSES} is not a list of names")
-        if config.model_dump(mode="json") != about.get("config"):
+        if config != build(TrainConfig, settings=about["config"]):  # both may lack a setting that came later
             raise ValueError(f"{CONFIG} is not what {MODEL} was trained with")
         return config, tuple(classes), about
-    except (OSError, ValueError, UsageError) as error:
+    except (OSError, KeyError, TypeError, ValueError, UsageError) as error:
         raise DataError(f"run {folder}: {first_line(error)}") from error
 
 

@@ -89,7 +89,7 @@ def parameter_groups(learner: Learner, optims: list[OptimConfig], device: torch.
     left = trainable(learner)
     groups = [
         group("contexts", lambda key, _: key.endswith("contexts"), "rate", True),
-        group("scale", lambda key, _: key.endswith("log_scale_E"), "rate", False),
+        group("scale", lambda key, _: key.endswith("log_scale_E"), "rate_of_scale", False),
         group("tower matrices", lambda key, value: is_tower(key) and value.dim() > 1, "encoder_rate", True),
         group("tower vectors", lambda key, _: is_tower(key), "encoder_rate", False),
         group("module matrices", lambda key, _: "weight" in key.split(".")[-1] or ".mix." in key, "module_rate", True),

@@ -91,10 +91,13 @@ class Matcher(nn.Module):
         interaction: Interaction | None,
         coefficients: Coefficients,
         start_scale: float,
+        learn_scale: bool = True,
+        test_scale: float | None = None,
     ) -> None:
         super().__init__()
         self.head, self.source, self.interaction, self.coefficients = head, source, interaction, coefficients
-        self.log_scale_E = nn.Parameter(torch.full((members,), start_scale))
+        self.log_scale_E = nn.Parameter(torch.full((members,), start_scale), requires_grad=learn_scale)
+        self.test_scale = test_scale
 
     @property
     def per_class(self) -> int:
@@ -179,7 +182,7 @@ class Matcher(nn.Module):
         for rows in features_NVTD.split(max(1, budget // one_video)):
             frames_EBTD = widened(rows.flatten(0, 1)).expand(members, -1, -1, -1)
             cosine_EBP = self._cosines(frames_EBTD, sentence_EPD, text_EPD, raw_EPD, budget)
-            logits_EBP = self.scale * cosine_EBP.unflatten(1, (len(rows), views)).mean(dim=2)
+            logits_EBP = (self.test_scale or self.scale) * cosine_EBP.unflatten(1, (len(rows), views)).mean(dim=2)
             parts.append(logits_EBP.unflatten(2, (-1, self.per_class)).softmax(dim=2).mean(dim=3))
         return torch.cat(parts, dim=1)
 
