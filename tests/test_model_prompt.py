@@ -7,13 +7,21 @@ from plfeat.backbone.text import TextTower
 from plfeat.errors import UsageError
 from plfeat.model.draws import Draws
 from plfeat.model.prompt import PromptLearner, starting_contexts
+from plfeat.train.explain import words_of
+from plfeat.train.texts import tokenize_names
 
-CLASSES = ["ring", "sliding star left", "glowing heart"]
+CLASSES = ["ring", "sliding star left", "shooting goal (soccer)"]
 
 
 def _prompts(tower: TextTower, contexts: torch.Tensor, position: str = "end") -> PromptLearner:
-    ids, eot = tower.tokenize([f"{name}." for name in CLASSES])
+    ids, eot = tokenize_names(tower, CLASSES, position)
     return PromptLearner(contexts, tower.token_embedding(ids), eot, position)
+
+
+def _tokens(tower: TextTower, text: str) -> list[int]:
+    """Without [SOS] and [EOT]."""
+    ids, eot = tower.tokenize([text])
+    return ids[0, 1 : int(eot)].tolist()
 
 
 @pytest.mark.parametrize("own", [1, 3])
@@ -24,16 +32,23 @@ def test_every_token_stands_in_its_place(toy_tower: TextTower, own: int, positio
     asked = torch.tensor([[1, 2], [2, 0]])
     prompts = _prompts(toy_tower, contexts, position)
     embeddings, eot = prompts(asked)
-    ids, _ = toy_tower.tokenize([f"{name}." for name in CLASSES])
     table = toy_tower.token_embedding
     sos, end = table(torch.tensor(49406)), table(torch.tensor(49407))
     for member in range(2):
         for row, index in enumerate(asked[member].tolist()):
-            length = len(CLASSES[index].split())
-            name, dot = table(ids[index, 1 : 1 + length]), table(ids[index, 1 + length])
+            name = CLASSES[index]
+            said = _tokens(toy_tower, f"{name}.") if position == "end" else _tokens(toy_tower, name)
+            stop = [] if position == "end" else _tokens(toy_tower, ".")
             V = contexts[member, index if own == 3 else 0]
             before = {"end": tokens, "middle": tokens // 2, "front": 0}[position]
-            expected = [sos, *V[:before], *name, *V[before:], dot, end]
+            expected = [
+                sos,
+                *V[:before],
+                *table(torch.tensor(said)),
+                *V[before:],
+                *table(torch.tensor(stop).long()),
+                end,
+            ]
             assert int(eot[member, row]) == len(expected) - 1
             assert torch.equal(embeddings[member, row, : len(expected)], torch.stack(expected))
     if own == 1:
@@ -60,13 +75,36 @@ def test_a_prompt_does_not_depend_on_the_classes_asked_for_beside_it(toy_tower: 
     assert alone.shape[2] < together.shape[2]  # cut at the longest of those asked for
 
 
-def test_starting_contexts_hold_the_phrase_at_the_end_and_noise_before_it() -> None:
-    phrase = torch.full((4, 8), 7.0)
-    contexts = starting_contexts(Draws((0, 1)), 50, 16, 0.02, phrase)
-    assert contexts.shape == (2, 50, 16, 8)
-    assert (contexts[:, :, 12:] == 7).all()
-    assert float(contexts[:, :, :12].std()) == pytest.approx(0.02, rel=0.05)
-    assert not torch.equal(contexts[0], contexts[1])
+def test_a_name_that_ends_in_punctuation_stays_whole(toy_tower: TextTower) -> None:
+    """CLIP reads ")." as one token, and a whole sentence has to be read as CLIP reads it. With contexts between the
+    name and the full stop, the bracket stays with the name."""
+    name, V = "shooting goal (soccer)", ["[V1]", "[V2]"]
+    assert words_of(toy_tower, name, None, 2, "end") == [*V, "shooting", "goal", "(", "soccer", ")."]
+    assert words_of(toy_tower, name, None, 2, "front") == ["shooting", "goal", "(", "soccer", ")", *V, "."]
+    assert words_of(toy_tower, name, None, 2, "middle") == ["[V1]", "shooting", "goal", "(", "soccer", ")", "[V2]", "."]
+    for position in ("middle", "front"):
+        ids, eot = tokenize_names(toy_tower, [name, "a b c d e f g"], position)
+        assert ids[0, 1 : int(eot[0]) + 1].tolist() == [*_tokens(toy_tower, name), *_tokens(toy_tower, "."), 49407]
+
+
+@pytest.mark.parametrize(
+    ("position", "tokens", "first"),
+    [("end", 16, 12), ("middle", 16, 4), ("front", 16, 0), ("middle", 4, 0), ("middle", 6, 0), ("end", 4, 0)],
+)
+def test_starting_contexts_hold_the_phrase_next_to_the_name_and_noise_elsewhere(
+    position: str, tokens: int, first: int
+) -> None:
+    """In front of the name, as far as there is room: "a video of action NAME"; "a video NAME of action" in the middle
+    of four; behind it where the name comes first."""
+    phrase = torch.arange(4.0)[:, None].expand(4, 8) + 7
+    contexts = starting_contexts(Draws((0, 1)), 50, tokens, 0.02, phrase, position)
+    assert contexts.shape == (2, 50, tokens, 8)
+    assert torch.equal(contexts[:, :, first : first + 4], phrase.expand(2, 50, -1, -1))
+    noise = torch.cat([contexts[:, :, :first], contexts[:, :, first + 4 :]], dim=2)
+    assert noise.shape[2] == tokens - 4
+    if tokens > 4:
+        assert float(noise.std()) == pytest.approx(0.02, rel=0.05)
+        assert not torch.equal(contexts[0], contexts[1])
 
 
 def test_a_member_starts_the_same_alone_as_in_a_fleet() -> None:

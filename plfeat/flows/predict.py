@@ -14,7 +14,6 @@ from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.backbones import unsaid
 from plfeat.flows.evaluate import open_member
 from plfeat.flows.work import Kit, Means, gather
-from plfeat.model.prompt import tokens_before
 from plfeat.records import Tick, VideoRef
 from plfeat.shards.folder import require_same
 from plfeat.shards.hdf5 import unpack
@@ -93,8 +92,7 @@ def _why(learner: Any, config: TrainConfig, material: Material, label: int, fram
     context, template = config.context, None
     if config.text.source == "templates":
         template = config.text.template or material.templates[0]
-    before = tokens_before(context.tokens, context.position)
-    words = words_of(material.tower, material.classes[label], template, context.tokens, before)
+    words = words_of(material.tower, material.classes[label], template, context.tokens, context.position)
     return explain(learner, material.tower, words, label * learner.per_class, frames_TD)
 
 

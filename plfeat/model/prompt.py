@@ -14,6 +14,7 @@ class PromptLearner(nn.Module):
     """Contexts of E members: `[E, C, M, W]`, or `[E, 1, M, W]` when all classes share them.
 
     `fixed_CLW` are the token embeddings of "[SOS] class name . [EOT]", padded to the longest; each ends at `eot_C`.
+    Where contexts stand behind the name, the full stop has to be a token of its own.
     `eot_C`, and the classes that are asked for, stay on the CPU.
     The name stands behind the contexts (`end`), among them (`middle`) or before them (`front`).
     """
@@ -77,10 +78,14 @@ def tokens_before(tokens: int, position: str) -> int:
     return {"end": tokens, "middle": tokens // 2, "front": 0}[position]
 
 
-def starting_contexts(draws: Draws, classes: int, tokens: int, spread: float, phrase_PW: torch.Tensor) -> torch.Tensor:
-    """`[E, classes, tokens, W]`: N(0, spread^2), with the P words of a phrase (or none) next to the class name."""
+def starting_contexts(
+    draws: Draws, classes: int, tokens: int, spread: float, phrase_PW: torch.Tensor, position: str = "end"
+) -> torch.Tensor:
+    """`[E, classes, tokens, W]`: N(0, spread^2), with the P words of a phrase (or none) next to the class name: before
+    it, as far as there is room, and the rest behind it."""
     if len(phrase_PW) > tokens:
         raise UsageError(f"context.phrase has {len(phrase_PW)} tokens but context.tokens is {tokens}")
     contexts = draws.normal("contexts", classes, tokens, phrase_PW.shape[1], std=spread)
-    contexts[:, :, tokens - len(phrase_PW) :] = phrase_PW
+    first = max(0, tokens_before(tokens, position) - len(phrase_PW))
+    contexts[:, :, first : first + len(phrase_PW)] = phrase_PW
     return contexts

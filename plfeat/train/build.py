@@ -25,7 +25,7 @@ from plfeat.shards.text import Texts
 from plfeat.train.fleet import Learner, Samples
 from plfeat.train.matcher import Coefficients, Interaction, Matcher
 from plfeat.train.others import LinearClassifier, TipAdapter
-from plfeat.train.texts import Fixed, Prompts, Source, Templates, fixed
+from plfeat.train.texts import Fixed, Prompts, Source, Templates, fixed, tokenize_names
 
 OWN = {
     "optim": {"rate", "module_rate", "encoder_rate", "scale_rate", "weight_decay"},
@@ -185,7 +185,7 @@ def pool(features_NVTD: torch.Tensor) -> torch.Tensor:
 
 def _prompts(config: TrainConfig, draws: Draws, material: Material) -> PromptLearner:
     tower, context = material.tower, config.context
-    ids, eot_C = tower.tokenize([f"{name}." for name in material.classes])
+    ids, eot_C = tokenize_names(tower, material.classes, context.position)
     longest = int(eot_C.max()) + 1 + context.tokens
     if longest > tower.context_length:
         raise UsageError(
@@ -197,7 +197,7 @@ def _prompts(config: TrainConfig, draws: Draws, material: Material) -> PromptLea
         phrase, end = tower.tokenize([context.phrase])
         phrase_PW = tower.embed(phrase[0, 1 : int(end)]).detach().cpu()
     own = len(material.classes) if context.sharing == "class" else 1
-    contexts = starting_contexts(draws, own, context.tokens, context.spread, phrase_PW)
+    contexts = starting_contexts(draws, own, context.tokens, context.spread, phrase_PW, context.position)
     return PromptLearner(contexts, tower.embed(ids).detach().cpu(), eot_C, context.position)
 
 

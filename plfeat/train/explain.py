@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from plfeat.backbone.text import TextTower
+from plfeat.model.prompt import tokens_before
 from plfeat.train.matcher import Matcher
-from plfeat.train.texts import Prompts
+from plfeat.train.texts import Prompts, tokenize_names
 
 CONTEXT = "[V{}]"
 
@@ -65,16 +66,18 @@ def nearest_words(tower: TextTower, contexts_MW: torch.Tensor, count: int = 3) -
     ]
 
 
-def words_of(tower: TextTower, name: str, template: str | None, contexts: int, before: int) -> list[str]:
-    """What stands between a text's [SOS] and [EOT]: a template with the name, or contexts around it, so many of them
-    before."""
-    sentence = f"{name}." if template is None else template.replace("{}", name)
-    ids, eot = tower.tokenize([sentence])
+def words_of(tower: TextTower, name: str, template: str | None, contexts: int, position: str) -> list[str]:
+    """What stands between a text's [SOS] and [EOT]: a template with the name, or contexts around it, the name at such a
+    position."""
+    if template is not None:
+        ids, eot = tower.tokenize([template.replace("{}", name)])
+    else:
+        ids, eot = tokenize_names(tower, [name], position)
     said = [_word(tower.tokenizer, int(token)) for token in ids[0, 1 : int(eot)]]
     if template is not None:
         return said
-    learned = [CONTEXT.format(m + 1) for m in range(contexts)]
-    return [*learned[:before], *said[:-1], *learned[before:], said[-1]]
+    learned, before = [CONTEXT.format(m + 1) for m in range(contexts)], tokens_before(contexts, position)
+    return [*learned, *said] if before == contexts else [*learned[:before], *said[:-1], *learned[before:], said[-1]]
 
 
 def _word(tokenizer: Any, token: int) -> str:

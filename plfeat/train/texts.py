@@ -5,6 +5,7 @@ Which texts are asked for, and where texts end, is known on the CPU: it decides 
 Shapes: E members, C classes, P = C K texts, U the texts asked for, L words, W text width, D embedding width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,19 @@ class Read:
         assert self.words_EULW is not None
         assert self.real_EUL is not None
         return self.words_EULW, self.real_EUL
+
+
+def tokenize_names(tower: TextTower, names: Sequence[str], position: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """ "[SOS] class name . [EOT]", and where each ends. Before the full stop that ends a whole sentence a name is read
+    as CLIP reads the sentence, in which ")." is one token; with contexts between the two, each is read by itself."""
+    if position == "end":
+        return tower.tokenize([f"{name}." for name in names])
+    ids_CL, eot_C = tower.tokenize([*names, "."])
+    stop, ids_CL, eot_C = ids_CL[-1, 1], ids_CL[:-1], eot_C[:-1]
+    place_L = torch.arange(ids_CL.shape[1] + 1)
+    longer_CL = torch.cat([ids_CL, ids_CL[:, -1:]], dim=1)
+    longer_CL = torch.where(place_L > eot_C[:, None], longer_CL.roll(1, dims=1), longer_CL)
+    return torch.where(place_L == eot_C[:, None], stop, longer_CL), eot_C + 1
 
 
 class Source(nn.Module):
