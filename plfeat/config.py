@@ -213,6 +213,12 @@ class OptimConfig(Config):
         return self.rate if self.scale_rate is None else self.scale_rate
 
 
+class ProbeConfig(Config):
+    refit: bool = (
+        False  # the strength chosen on the split val, the probe learns from that too, as CLIP's authors have it
+    )
+
+
 class TipConfig(Config):
     """Tip-Adapter's two numbers. Unset, Tip-Adapter chooses them on validation videos, or takes 1 and 5.5 where there
     are none; Tip-Adapter-F learns with 1 and 5.5."""
@@ -244,6 +250,7 @@ class TrainConfig(Config):
     scale: ScaleConfig = ScaleConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
+    probe: ProbeConfig = ProbeConfig()
     tip: TipConfig = TipConfig()
     select: Literal["last", "best"] = "last"  # the epoch that counts; best on validation, never on test
     seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 63, strict=True)], ...] = Field((0, 1, 2), min_length=1)

@@ -147,6 +147,7 @@ def idle_keys(config: TrainConfig) -> set[str]:
         "optim.weight_decay": method == "tip-adapter-f"
         or (matched and not learns_text and config.head.kind in ("mean", "conv1d") and alone),
         "optim.encoder_rate": not text.tune,
+        "probe": method != "linear-probe",
         "tip": not method.startswith("tip-adapter"),
         "select": not learned or deaf or optim.epochs == 1,
     }

@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ONE
 
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.splits import read, splits
+from plfeat.flows.train import train_frozen
+from plfeat.model.classical import unit
 from plfeat.presets import train_config
 from plfeat.records import FrameSet, silent
 from plfeat.shards.reader import Cache, open_cache
+from plfeat.train.build import keys, pool, tip_keys
+from plfeat.train.fleet import Samples
 from plfeat_cli.main import main
 
 
@@ -94,6 +99,48 @@ def test_a_class_without_a_training_video_is_refused_unless_one_says_so(
     )
     assert not (tmp_path / "o").exists()
     assert main([*command, "--set", "data.allow_empty=true", "--set", "optim.epochs=1"]) == 0
+
+
+def test_tip_adapters_keys_are_averaged_over_the_views_and_then_of_length_one(
+    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def three_views(frames: FrameSet) -> FrameSet:
+        x = frames.features_NVTD.astype(np.float32)
+        views = np.concatenate([x, 3 * x[:, :, ::-1] + 0.5 * x[::-1], x[:, :, :1].repeat(8, axis=2)], axis=1)
+        return FrameSet(views, frames.label_N, frames.id_N, frames.missing)
+
+    _changed(toy_cache, monkeypatch, "train", three_views)
+    train, test = read(toy_cache, "train"), read(toy_cache, "test")
+    key_ND = unit(train.features_NVTD.mean(axis=(1, 2)))
+    apart = pool(torch.from_numpy(train.features_NVTD)).norm(dim=-1)  # as it was: of length 1, then averaged
+    assert float(apart.min()) < 0.99
+    given = keys(torch.from_numpy(train.features_NVTD))
+    np.testing.assert_allclose(given.numpy(), key_ND, atol=1e-6)
+    config = train_config("tip-adapter", overrides=["tip.alpha=3", "tip.beta=7"])
+    run = train_frozen(config, toy_cache, tmp_path / "tip", silent).runs[0]
+    plain = train_frozen(train_config("zero-shot-ensemble"), toy_cache, tmp_path / "zero", silent).runs[0]
+    nearness = np.exp(-7 * (1 - pool(torch.from_numpy(test.features_NVTD)).numpy() @ key_ND.T))
+    logits = np.log(plain.scores_NC) + 3 * nearness @ np.eye(24)[train.label_N]
+    expected = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(run.scores_NC, expected / expected.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-6)
+    learned = Samples(torch.from_numpy(train.features_NVTD), torch.from_numpy(train.label_N))
+    key_EKD, _ = tip_keys(learned, torch.arange(len(key_ND))[None])
+    np.testing.assert_allclose(key_EKD[0].numpy(), key_ND, atol=1e-6)
+
+
+def test_the_probe_learns_from_the_split_val_too_if_asked_to(
+    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    command = ["train", "--frozen", "--preset", "linear-probe", "--cache", str(toy_cache.path), "-q"]
+    assert main([*command, "--out", str(tmp_path / "none"), "--set", "probe.refit=true"]) == 2
+    assert "has no split val; the training videos that are chosen on" in capfd.readouterr().err
+    runs = {}
+    for refit in (False, True):
+        config = train_config("linear-probe", overrides=["data.holdout=0.5", *["probe.refit=true"] * refit])
+        runs[refit] = train_frozen(config, toy_cache, tmp_path / str(refit), silent).runs[0]
+        assert ("which the final fit learned from too" in runs[refit].about["protocol"]) == refit
+    assert runs[True].method == "linear-probe, data.holdout=0.5, probe.refit=True"
+    assert not np.allclose(runs[True].scores_NC, runs[False].scores_NC)
 
 
 @pytest.mark.parametrize("preset", ["prompts", "linear-probe", "vit", "tip-adapter"])

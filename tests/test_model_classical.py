@@ -1,9 +1,11 @@
 """Nearest mean, linear probe and Tip-Adapter against slow oracles; what is chosen is chosen on held videos alone."""
 
 import inspect
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from plfeat.errors import DataError
@@ -46,6 +48,25 @@ def test_the_probe_is_scikit_learns_at_the_strength_that_held_videos_chose() -> 
     np.testing.assert_allclose(probe.scores(test), theirs.predict_proba(test), atol=2e-3)
     accuracy = (theirs.predict(held) == held_label).mean()
     assert probe.tried[probe.strength] == pytest.approx(accuracy, abs=0.02)
+
+
+def test_weak_regularisation_gets_the_thousand_rounds_of_clips_protocol() -> None:
+    """After 200 it answers otherwise."""
+    draw, label = np.random.default_rng(0), np.arange(300) % 8
+    centres, spread = draw.standard_normal((8, 24)), np.arange(1, 25) ** -1.0  # a few directions say most, as in CLIP
+    train, test = (
+        unit(((2 + centres[label] / 2 + draw.standard_normal((300, 24))) * spread).astype(np.float32)) for _ in range(2)
+    )
+    found = classical._probe(train, label, 8, 1e4, {}).scores(test)
+    few, theirs = (_logistic(train, label, 1e4, rounds).predict_proba(test) for rounds in (200, 1000))
+    np.testing.assert_allclose(found, theirs, atol=1e-3)
+    assert (few.argmax(axis=1) != theirs.argmax(axis=1)).sum() > 5
+
+
+def _logistic(train: np.ndarray, label: np.ndarray, strength: float, rounds: int) -> LogisticRegression:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=strength, max_iter=rounds).fit(train, label)
 
 
 def test_refitted_it_has_learned_from_the_held_videos_too() -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from plfeat.config import TrainConfig
+from plfeat.errors import UsageError
 from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.texts import texts_of
@@ -19,7 +20,7 @@ from plfeat.model.classical import choose_tip, linear_probe, nearest_mean, tip_l
 from plfeat.model.draws import Draws
 from plfeat.records import FrameSet, Run
 from plfeat.shards.reader import Cache
-from plfeat.train.build import build_source, ensemble, pool
+from plfeat.train.build import build_source, ensemble, keys, pool
 from plfeat.train.subset import hold_out
 
 HELD = 0.2  # of the training videos, where a number has to be chosen and there are no validation videos
@@ -90,20 +91,28 @@ def _scores(
     if config.method == "nearest-mean":
         return nearest_mean(train_ND, label_N, classes, test_MD), {}
     if config.method == "linear-probe":
+        if config.probe.refit and seen.val is None:
+            raise UsageError(
+                f"probe.refit=true: cache {cache.path} has no split val; the training videos that are chosen on "
+                "instead are learned from in the end anyway; leave it out"
+            )
         train_ND, label_N, held_ND, held_label, where = _held(train_ND, label_N, seen)
-        probe = linear_probe(train_ND, label_N, classes, held_ND, held_label, refit=seen.val is None)
+        refit = seen.val is None or config.probe.refit
+        probe = linear_probe(train_ND, label_N, classes, held_ND, held_label, refit=refit)
         how = f"the best on {where}" if len(held_label) else "as nothing could be held out"
+        how += ", which the final fit learned from too" if refit and len(held_label) else ""
         return probe.scores(test_MD), {"protocol": f"C = {probe.strength:.3g}, {how}"}
+    key_ND = keys(torch.from_numpy(features)).numpy()
     text_CD, scale = _text(config, cache, test, pretrained)
-    alpha, beta, where = _tip(config, train_ND, label_N, seen, text_CD.numpy(), scale)
-    logits = tip_logits(test_MD, train_ND, label_N, text_CD.numpy(), scale, alpha, beta)
+    alpha, beta, where = _tip(config, key_ND, label_N, seen, text_CD.numpy(), scale)
+    logits = tip_logits(test_MD, key_ND, label_N, text_CD.numpy(), scale, alpha, beta)
     shares = torch.from_numpy(logits).softmax(dim=-1).numpy()
     return shares, {"protocol": f"alpha = {alpha:.3g}, beta = {beta:.3g}, {where}"}
 
 
 def _tip(
     config: TrainConfig,
-    train_ND: NDArray[np.float32],
+    key_ND: NDArray[np.float32],
     label_N: NDArray[np.int64],
     seen: Splits,
     text_CD: NDArray[np.float32],
@@ -113,11 +122,11 @@ def _tip(
     alpha, beta = config.tip.alpha, config.tip.beta
     if alpha is not None and beta is not None:
         return alpha, beta, "as set"
-    keys_ND, key_label, held_ND, held_label, where = _held(train_ND, label_N, seen)
+    kept_ND, kept_label, held_ND, held_label, where = _held(key_ND, label_N, seen)
     if not len(held_label):
         return *config.tip.unchosen, "as nothing could be held out"
     alphas, betas = ALPHAS if alpha is None else (alpha,), BETAS if beta is None else (beta,)
-    alpha, beta, _ = choose_tip(held_ND, held_label, keys_ND, key_label, text_CD, scale, alphas, betas)
+    alpha, beta, _ = choose_tip(held_ND, held_label, kept_ND, kept_label, text_CD, scale, alphas, betas)
     return alpha, beta, f"the best on {where}"
 
 

@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 _COARSE = tuple(range(-48, 49, 16))  # steps of an eighth of a decade: 1e-6, 1e-4, .. 1e6
-_ROUNDS = 200  # of L-BFGS
+_ROUNDS = 1000  # of L-BFGS, as CLIP has them
 _AT_ONCE = 1024
 
 
@@ -65,7 +65,7 @@ def linear_probe(
 ) -> Probe:
     """CLIP's protocol: L2 and L-BFGS, C from a binary search over 97 strengths, eight a decade from 1e-6 to 1e6, by the
     accuracy on the held videos; ties to the stronger regularisation. Without held videos C is `otherwise`, what CLIP's
-    authors found for ImageNet. `refit` learns from all videos at the chosen C."""
+    authors found for ImageNet. `refit` learns from all videos at the chosen C, as CLIP's authors did at the end."""
     if len(np.unique(label_N)) < 2:
         raise DataError("linear probe: training videos of one class only; there is nothing to tell apart")
     if not len(held_label):
@@ -103,7 +103,7 @@ def _probe(train_ND: Floats, label_N: Labels, classes: int, strength: float, tri
 
     model: Any = LogisticRegression(C=strength, max_iter=_ROUNDS)
     with warnings.catch_warnings():
-        # weak regularisation does not converge in any number of rounds; its accuracy says whether that matters
+        # with weak regularisation even these rounds may be too few, and what it answers then depends on their number
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The number of unique classes", category=UserWarning)  # one shot
         model.fit(train_ND, label_N)

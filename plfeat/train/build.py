@@ -90,7 +90,7 @@ def build_learner(members: list[TrainConfig], material: Material, device: torch.
 
 def tip_keys(train: Samples, chosen_EN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What Tip-Adapter starts from: each member's own training videos `[E, K, D]`, as they were cached, and labels."""
-    return pool(train.features_NVTD)[chosen_EN.to(train.features_NVTD.device)], train.label_N[chosen_EN]
+    return keys(train.features_NVTD)[chosen_EN.to(train.features_NVTD.device)], train.label_N[chosen_EN]
 
 
 def build_tip(
@@ -181,6 +181,11 @@ def pool(features_NVTD: torch.Tensor) -> torch.Tensor:
     """Video features `[N, D]`: the unit mean of each view's frames, averaged over the views. Matching that average
     gives the average of the views' similarities."""
     return F.normalize(features_NVTD.float().mean(dim=2), dim=-1).mean(dim=1)
+
+
+def keys(features_NVTD: torch.Tensor) -> torch.Tensor:
+    """What Tip-Adapter keeps of training videos `[N, D]`: averaged over frames and views, and only then of length 1."""
+    return F.normalize(features_NVTD.float().mean(dim=2).mean(dim=1), dim=-1)
 
 
 def _prompts(config: TrainConfig, draws: Draws, material: Material) -> PromptLearner:
