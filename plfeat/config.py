@@ -155,7 +155,7 @@ class InteractionConfig(Config):
     steps: Count = 3
     hidden: Count = 512
     last_relu: bool = True
-    released: bool = False  # parsing and graph as the released code has them
+    released: bool = False  # parsing, graph and fusion as the released code has them, and frames as they come
     score: Literal["video", "joint", "mean"] = "video"
 
     @model_validator(mode="after")

@@ -23,6 +23,8 @@ _COOP: Settings = {
     "loss.text_to_video": 0.0,
     "scale.learn": False,  # CoOp gives its optimiser the contexts alone
 }
+# (24) is a mean over the anchors, where the paper prints a sum (a batch's size should not weigh it against (23), which
+# is a mean), and the contexts' 0.02 is a standard deviation, where it prints a variance
 _PAPER: Settings = {
     "interaction.kind": "own",
     "interaction.steps": 3,  # the best row of Table 2

@@ -72,10 +72,13 @@ def fuse(
     W_q2: Array,
     b_q2: Array,
     last_relu: bool = True,
+    b: Array | None = None,
 ) -> tuple[Array, Array]:
-    """Equation (22) as BUTD does it: J, and the attention over the frames."""
+    """Equation (22) as BUTD does it: J, and the attention over the frames. With b the weights are ReLU(w . + b), as in
+    the released code."""
     asked = relu(W_q @ y + b_q)
     scores = np.array([(w @ (relu(W_v @ node + b_v) * asked)).item() for node in nodes])
+    scores = scores if b is None else relu(scores + b)
     beta = softmax(scores)
     pooled = sum((b * node for b, node in zip(beta, nodes, strict=True)), np.zeros_like(nodes[0]))
     video = W_v2 @ pooled + b_v2

@@ -112,7 +112,8 @@ def test_graph_and_fusion_are_equations_18_to_22(drawn: tuple[int, ...], own: bo
     samples, texts, frames, width, text_width, hidden, seed = drawn
     texts = 1 if own else texts
     graph = Graph(Draws(SEEDS), width, text_width, hidden).double()
-    fuse = Fusion(Draws(SEEDS), width, text_width, text_width, hidden, 3, last_relu=bool(seed % 2)).double()
+    last_relu, score_relu = bool(seed & 1), bool(seed & 2)
+    fuse = Fusion(Draws(SEEDS), width, text_width, text_width, hidden, 3, last_relu, score_relu).double()
     V, Y = normal(seed, E, samples, frames, width), normal(seed + 1, E, samples if own else 1, texts, text_width)
     seen, text_half, alpha = graph(V, Y)
     J, beta = fuse(seen, text_half, Y)
@@ -136,7 +137,8 @@ def test_graph_and_fusion_are_equations_18_to_22(drawn: tuple[int, ...], own: bo
                     matrix(fuse.score, e),
                     *affine(fuse.node_out, e),
                     *affine(fuse.text_out, e),
-                    last_relu=bool(seed % 2),
+                    last_relu=last_relu,
+                    b=affine(fuse.score, e)[1] if score_relu else None,
                 )
                 close(J[e, b, u], joint)
                 close(beta[e, b, u], over)

@@ -306,12 +306,27 @@ def _sentences(matcher: Matcher, members: int) -> torch.Tensor:
 def test_scores_in_chunks_are_the_scores_as_a_whole(
     kind: str, score: str, toy_tower: TextTower, toy_cache: Cache
 ) -> None:
-    fleet = _fleet(_config(kind, "seeds=[0,1]", f"interaction.score={score}"), toy_cache, toy_tower)
+    config = _config(kind, "seeds=[0,1]", f"interaction.score={score}", "scale.test=null")  # 100 would widen rounding
+    fleet = _fleet(config, toy_cache, toy_tower)
     matcher, features = fleet.learner, torch.from_numpy(toy_cache.read("test").features_NVTD[::9])
     assert isinstance(matcher, Matcher)
     whole = matcher.score(features)
     for budget in (1, 100_000):  # one video and one text at a time; a few
         torch.testing.assert_close(matcher.score(features, budget), whole, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(("kind", "as_they_come"), [("own", False), ("released", True)])
+def test_the_released_module_takes_frames_as_they_come_and_its_weights_through_a_relu(
+    kind: str, as_they_come: bool, toy_tower: TextTower, toy_cache: Cache
+) -> None:
+    matcher = _fleet(_config(kind, "seeds=[0]"), toy_cache, toy_tower).learner
+    assert isinstance(matcher, Matcher)
+    assert matcher.interaction is not None
+    assert (matcher.interaction.fuse.score.bias is not None) == as_they_come
+    frames = torch.from_numpy(toy_cache.read("test").features_NVTD)[None, :6, 0].float()
+    text = torch.randn(1, 1, 3, frames.shape[-1], generator=torch.Generator().manual_seed(0))
+    once, thrice = (matcher.interaction.meet(scale * frames, text, text)[0] for scale in (1, 3))
+    assert torch.allclose(once, thrice, atol=1e-5) != as_they_come
 
 
 def test_the_mean_score_is_that_of_the_mean_of_both_cosines(toy_tower: TextTower, toy_cache: Cache) -> None:

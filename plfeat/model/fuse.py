@@ -12,7 +12,8 @@ from plfeat.model.layers import Linear
 
 class Fusion(nn.Module):
     """Frames are weighed by w . (ReLU(Wv v*) o ReLU(Wq y)); their mean then meets the text once more.
-    A vertex v* is `[frame half ; text half]`, the latter possibly missing. Without the last ReLU, J can be negative."""
+    A vertex v* is `[frame half ; text half]`, the latter possibly missing. Without the last ReLU, J can be negative.
+    `score_relu`: the weights go through an offset and a ReLU, as in the released code."""
 
     def __init__(
         self,
@@ -23,13 +24,14 @@ class Fusion(nn.Module):
         hidden: int,
         out: int,
         last_relu: bool = True,
+        score_relu: bool = False,
     ) -> None:
         super().__init__()
         self.video_width = video_width
         self.last_relu = last_relu
         self.node = Linear(draws, "node", video_width + node_text_width, hidden)
         self.text = Linear(draws, "text", text_width, hidden)
-        self.score = Linear(draws, "score", hidden, 1, bias=False)
+        self.score = Linear(draws, "score", hidden, 1, bias=score_relu)
         self.node_out = Linear(draws, "node_out", video_width + node_text_width, out)
         self.text_out = Linear(draws, "text_out", text_width, out)
 
@@ -40,6 +42,8 @@ class Fusion(nn.Module):
         seen = self._halves(self.node, frames_EBUTD, node_text_EGUD, frames_axis=True).relu_()
         asked = self.text(text_EGUD).relu()
         score = (seen @ (self.score.weight[:, 0, None, None] * asked)[..., None])[..., 0]
+        if self.score.bias is not None:
+            score = (score + self.score.bias[..., None, None]).relu()
         beta_EBUT = score.softmax(dim=-1)
         pooled_EBUD = (beta_EBUT[..., None, :] @ frames_EBUTD)[..., 0, :]
         video = self._halves(self.node_out, pooled_EBUD, node_text_EGUD)

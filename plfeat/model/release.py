@@ -1,7 +1,8 @@
 """What the released PromptLearner code does where it leaves the paper, for the preset `release`.
 
 Without its dropout and weight norm, and with the softmax over the words: the released one runs over the samples of the
-batch, so that a video's score depends on its neighbours. Same shapes and forms as `parse` and `graph`.
+batch, so that a video's score depends on its neighbours. That is all that is left out of the module (`fuse` has the
+ReLU and offset of its fusion). Same shapes and forms as `parse` and `graph`.
 """
 
 import torch

@@ -146,12 +146,13 @@ def build_interaction(config: InteractionConfig, draws: Draws, material: Materia
     return Interaction(
         parse,
         graph,
-        Fusion(draws.at("fuse"), width, node_text, width, config.hidden, width, config.last_relu),
+        Fusion(draws.at("fuse"), width, node_text, width, config.hidden, width, config.last_relu, config.released),
         Linear(draws, "to_embedding", words, width) if words != width and config.text != "sentence" else None,
         text=config.text,
         asks_sentence=config.released,
         own=config.kind == "own",
         score=config.score,
+        spread=not config.released,
     )
 
 

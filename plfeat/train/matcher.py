@@ -53,8 +53,10 @@ class Interaction(nn.Module):
         asks_sentence: bool,
         own: bool,
         score: str,
+        spread: bool = True,
     ) -> None:
         super().__init__()
+        self.spread = spread  # of the frames, made even; the released code takes them as they come
         self.parse, self.graph, self.fuse, self.to_embedding = parse, graph, fuse, to_embedding
         self.text, self.asks_sentence, self.own, self.score = text, asks_sentence, own, score
 
@@ -72,7 +74,7 @@ class Interaction(nn.Module):
         self, frames_EBTD: torch.Tensor, text_EGUD: torch.Tensor, sentence_EGUD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Unit joint features `[E, B, U, D]`, attention over the frames, and that between them."""
-        seen, text_half, between = self.graph(unit_spread(frames_EBTD), text_EGUD)
+        seen, text_half, between = self.graph(unit_spread(frames_EBTD) if self.spread else frames_EBTD, text_EGUD)
         joint, over = self.fuse(seen, text_half, sentence_EGUD if self.asks_sentence else text_EGUD)
         return F.normalize(joint, dim=-1), over, between
 
