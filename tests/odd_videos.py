@@ -61,7 +61,15 @@ CODECS: dict[str, tuple[str, str, str, dict[str, str]]] = {  # name: (suffix, en
     "mjpeg": (".avi", "mjpeg", "yuvj420p", _FINE),
     "ffv1": (".mkv", "ffv1", "yuv420p", {}),
 }
-_MUXERS = {".mp4": "mp4", ".mkv": "matroska", ".ts": "mpegts", ".webm": "webm", ".avi": "avi", ".mpg": "vob"}
+_MUXERS = {
+    ".mp4": "mp4",
+    ".mkv": "matroska",
+    ".ts": "mpegts",
+    ".webm": "webm",
+    ".avi": "avi",
+    ".mpg": "vob",
+    ".wmv": "asf",
+}
 
 
 # --- pictures that know their number ---------------------------------------------------------------------------------
@@ -244,6 +252,100 @@ def audio_only(path: Path) -> None:
         sound.sample_rate = 16000
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
+
+
+# --- AVI, whose times are the numbers of its chunks -------------------------------------------------------------------
+
+
+def repeating(
+    path: Path, frames: np.ndarray, ticks: Sequence[int], tail: int = 0,
+    b_frames: int = 0, in_packs: bool = False, sound: bool = False, kind: str = "mpeg4",
+) -> np.ndarray:  # fmt: skip
+    """An AVI that shows picture i at tick i of `ticks` and repeats it until the next, the last one `tail` times.
+
+    The muxer writes a chunk of no bytes for every repeat, as stock ffmpeg does where the rate is uneven or where sound
+    moves the pictures. `in_packs`: B-frames as XviD packs them. `sound`: an MP3 track."""
+    packed(path, frames, b_frames=b_frames) if in_packs else video(path, frames, kind, b_frames=b_frames)
+    held = int(b_frames > 0)  # a decoder holds one picture back: each comes with the packet after its own
+    arrivals = [*range(held), *(held + tick for tick in ticks)][: len(frames)]
+    with av.open(io.BytesIO(path.read_bytes())) as source, _written(str(path), "avi") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        voice: Any = target.add_stream("libmp3lame", rate=22050, layout="mono") if sound else None
+        coded = [packet for packet in source.demux(stream) if packet.size]
+        for packet, arrival in zip(coded, arrivals, strict=True):
+            packet.pts = packet.dts = arrival
+            packet.duration = 1 + (tail if packet is coded[-1] else 0)
+            packet.stream = copy
+            target.mux(packet)
+        if sound:
+            _speak(target, voice, 22050 * (ticks[-1] + 1) // RATE)
+    return frames
+
+
+def _speak(container: Any, stream: Any, samples: int) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (1, samples)).astype(np.float32)
+    sound = av.AudioFrame.from_ndarray(noise, format="fltp", layout="mono")
+    sound.sample_rate = stream.rate
+    for part in (sound, None):
+        container.mux(stream.encode(part))
+
+
+def as_before(path: Path, frames: np.ndarray, repeated: Sequence[int]) -> np.ndarray:
+    """An MPEG-4 in AVI that says "the same picture again" in a packet of its own, after each of these."""
+    with av.open(_coded(frames, "mpeg4", 12, 0)) as source, _written(str(path), "avi") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        chunks = [(bytes(packet), packet.is_keyframe) for packet in source.demux(video=0) if packet.size]
+        for number in sorted(repeated, reverse=True):
+            chunks.insert(number + 1, (b"\0\0\1\xb6\x50\x40", False))
+        for number, (chunk, is_key) in enumerate(chunks):
+            packet: Any = av.Packet(chunk)
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, RATE), copy, is_key
+            target.mux(packet)
+    return frames
+
+
+# --- films that do not begin with a key, or have none after their start -----------------------------------------------
+
+
+_REFRESH = {"x264-params": "mbtree=0:threads=1:intra-refresh=1"}
+KEYED: dict[str, tuple[str, str, str, dict[str, str], int]] = {  # name: (suffix, encoder, pixels, options, B-frames)
+    "h264": (".mp4", "libx264", "yuv420p", _X264, 2),
+    "h264-open": (".mp4", "libx264", "yuv420p", _OPEN264, 2),
+    "h264-refresh": (".mp4", "libx264", "yuv420p", _X264 | _REFRESH, 0),
+    "h264-refresh-mkv": (".mkv", "libx264", "yuv420p", _X264 | _REFRESH, 2),
+    "hevc": (".mp4", "libx265", "yuv420p", _X265, 2),
+    "hevc-open": (".mp4", "libx265", "yuv420p", _OPEN265, 2),
+    "mpeg4": (".mp4", "mpeg4", "yuv420p", _FINE, 0),
+    "mpeg4-b": (".mp4", "mpeg4", "yuv420p", _FINE, 2),
+    "mpeg4-avi": (".avi", "mpeg4", "yuv420p", _FINE, 2),
+    "mpeg2": (".mkv", "mpeg2video", "yuv420p", _FINE, 2),
+    "mpeg2-mpg": (".mpg", "mpeg2video", "yuv420p", _FINE, 2),
+    "vp8": (".webm", "libvpx", "yuv420p", _VP8, 0),
+    "vp9": (".webm", "libvpx-vp9", "yuv420p", _VP9, 0),
+    "vp9-mp4": (".mp4", "libvpx-vp9", "yuv420p", _VP9, 0),
+    "wmv1": (".wmv", "wmv1", "yuv420p", _FINE, 0),
+    "wmv2": (".wmv", "wmv2", "yuv420p", _FINE, 0),
+    "av1": (".mp4", "libsvtav1", "yuv420p", _AV1, 0),
+}
+
+
+def keyed(path: Path, frames: np.ndarray, kind: str, gop: int = 12) -> np.ndarray:
+    """A whole film that says "key" in the way of its kind; `h264-refresh` refreshes its pictures strip by strip."""
+    _, encoder, pixels, options, b_frames = KEYED[kind]
+    CODECS["keyed"] = (path.suffix, encoder, pixels, options)
+    return video(path, frames, "keyed", gop, b_frames)
+
+
+def beheaded(path: Path, packets: int = 20) -> None:
+    """The file that is there, without its first packets."""
+    with av.open(io.BytesIO(path.read_bytes())) as source, _written(str(path), _MUXERS[path.suffix]) as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        for packet in [packet for packet in source.demux(stream) if packet.size][packets:]:
+            packet.stream = copy
+            target.mux(packet)
 
 
 # --- what the header of an mp4 says about packets that are there ------------------------------------------------------

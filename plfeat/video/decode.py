@@ -71,16 +71,16 @@ def read_frames(path: Path, choose: Choose, decoder: str, allocate: Allocate = _
     said: list[str] = []
     try:
         with _listening(said), opened(path) as film:
-            if film.listing.lost:
-                said.append(f"error: {film.listing.lost} packets that the header promises are missing")
             frames, indices = {"decord": _decord, "pyav": _pyav}[decoder](film, choose, allocate, said)
     except DecodeError:
         raise
+    except _BrokenPromiseError:
+        raise DecodeError("decord counts other frames than there are; use the decoder pyav") from None
     except MemoryError as error:
         raise DecodeError(f"{decoder}: not enough memory for its frames") from error
     except Exception as error:  # both libraries raise a zoo of types for a broken file
         raise DecodeError(f"{decoder}: {_reason(error, path)}") from error
-    return Clip(frames, indices, _complaint(said))
+    return Clip(frames, indices, film.listing.doubt or _complaint(said))
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -153,18 +153,15 @@ def _complaint(said: list[str]) -> str:
 def _pyav(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
     """Decodes only what the chosen frames need. If what is decoded then is not what the packets promised, a second look
     counts by decoding."""
-    seconds_T = film.listing.seconds_T
+    seconds_T, clock = film.listing.seconds_T, film.listing.clock
     if len(seconds_T):
         indices = choose(seconds_T)
-        if film.listing.certain:
-            frames = _needed(film, indices, said)
-        else:
-            frames = _only(_promised(_every(film, said), len(seconds_T)), indices)
+        frames = _needed(film, indices, said) if film.listing.certain else _only(_promised(film, said), indices)
         try:
             return _collect(map(_upright, frames), len(indices), allocate), indices
         except _BrokenPromiseError:
             said.clear()
-    seconds_T = _seconds([frame.time for frame in _every(film, [])])
+    seconds_T = clock.seconds([clock.read(frame) for frame in _every(film, [])])
     if not len(seconds_T):
         raise DecodeError("the video has no frames")
     indices = choose(seconds_T)
@@ -178,16 +175,19 @@ class _BrokenPromiseError(Exception):
 def _needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.VideoFrame]":
     """The chosen frames, in order. Between them whole groups of pictures are passed over."""
     wanted = deque((film.listing.key_T[i], film.listing.time_T[i]) for i in indices.tolist())
-    feeding, first = False, None
+    feeding, fresh, first = False, True, None
     for number, packet in enumerate(chain(film.packets(), [None])):
         if not feeding and packet is not None:
             if number < wanted[0][0]:
                 continue
             film.decoder.flush_buffers()
-            feeding, first = True, packet.pts
+            feeding, fresh, first = True, True, packet.pts
         if packet is not None and packet.pts < first:
             continue  # shown before the first, it leans on pictures that were passed over
         for frame in film.decoder.decode(packet):
+            if fresh and _leans(frame):
+                raise _BrokenPromiseError
+            fresh = False
             if frame.is_corrupt:
                 said.append("error: a frame is marked as corrupt")
             if frame.pts == wanted[0][1]:
@@ -199,21 +199,47 @@ def _needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.Video
     raise _BrokenPromiseError
 
 
+def _leans(frame: "av.VideoFrame") -> bool:
+    """It was made from another picture. (Some decoders do not say what a frame is.)"""
+    from av.video.frame import PictureType
+
+    return not frame.key_frame and frame.pict_type not in (PictureType.I, PictureType.NONE)
+
+
 def _every(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
+    """All that comes out, in order."""
+    from av.error import InvalidDataError
+
     film.decoder.flush_buffers()
+    packets = frames = 0
+    leans = False
     for packet in chain(film.packets(), [None]):
-        for frame in film.decoder.decode(packet):
+        packets += packet is not None
+        try:
+            decoded = film.decoder.decode(packet)
+        except InvalidDataError:
+            if film.listing.anew or frames:
+                raise
+            continue  # it comes before the first key
+        for frame in decoded:
             if frame.is_corrupt:
                 said.append("error: a frame is marked as corrupt")
+            leans = leans or (not frames and _leans(frame))
+            frames += 1
             yield frame
+    if leans or (not film.listing.anew and frames < packets):
+        said.append("error: the film does not begin with a picture that can be decoded alone")
 
 
-def _promised(frames: Iterable[T], count: int) -> Iterator[T]:
-    shown = 0
-    for frame in frames:
-        shown += 1
+def _promised(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
+    """All of them, if they are as many as the packets promise, and come when these say."""
+    listing, times = film.listing, []
+    for frame in _every(film, said):
+        times.append(listing.clock.read(frame))
         yield frame
-    if shown != count:
+    if len(times) != len(listing.seconds_T):
+        raise _BrokenPromiseError
+    if listing.timed and not np.allclose(listing.clock.seconds(times), listing.seconds_T, rtol=0, atol=1e-6):
         raise _BrokenPromiseError
 
 
@@ -229,14 +255,6 @@ def _reformatter() -> "av.video.reformatter.VideoReformatter":
     from av.video.reformatter import VideoReformatter
 
     return VideoReformatter()
-
-
-def _seconds(times: list[float | None]) -> Seconds:
-    """From the first frame on. A missing time is read as a 25th of a second after the one before."""
-    seconds: list[float] = []
-    for time in times:
-        seconds.append(time if time is not None else seconds[-1] + 0.04 if seconds else 0.0)
-    return np.array(seconds) - (seconds[0] if seconds else 0)
 
 
 # ---- decord
@@ -257,6 +275,8 @@ def _decord(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> 
     total = len(listing.seconds_T)
     if not total or (not listing.certain and len(reader) != total):
         raise DecodeError(f"decord counts {len(reader)} frames, the file has packets for {total}; use the decoder pyav")
+    if not listing.plain:
+        deque(_promised(film, said), maxlen=0)  # decord does not tell when it has run out
     indices = choose(listing.seconds_T)
     if listing.seekable and len(reader) == total:
         return _collect(_seeking(reader, indices), len(indices), allocate), indices

@@ -1,0 +1,123 @@
+"""AVI, the format of UCF101 and HMDB51: a chunk of no bytes repeats a picture. The picture counts once and stays.
+
+The header counts such chunks and the demuxer never returns them, so a sound file looks as if packets were missing.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import odd_videos as odd
+import pytest
+
+from plfeat.video.decode import Clip, read_frames
+from plfeat.video.job import Job, decode
+from plfeat.video.sampling import Sampler, Seconds
+from plfeat.video.scan import DecodeError, scan
+
+HAS_DECORD = importlib.util.find_spec("decord") is not None
+DECODERS = ["pyav", pytest.param("decord", marks=pytest.mark.skipif(not HAS_DECORD, reason="decord has no wheel here"))]
+CLIP = odd.pictures(48, 64, 80)
+TICKS = [0, *np.cumsum(np.random.default_rng(5).choice([1, 1, 1, 2, 3, 8], 46)).tolist()]
+TICKS.append(TICKS[-1] + 1)
+KINDS = {
+    "sound": {"sound": True},
+    "b-frames": {"b_frames": 2},
+    "b-frames and sound": {"b_frames": 2, "sound": True},
+    "packed": {"b_frames": 1, "in_packs": True},
+    "packed and sound": {"b_frames": 1, "in_packs": True, "sound": True},
+    "plain": {},
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "odd.avi"
+
+
+def all_of(path: Path, decoder: str) -> tuple[Clip, Seconds]:
+    """Every frame, and when the decoder says that it starts."""
+    seen: list[Seconds] = []
+
+    def choose(seconds_T: Seconds) -> np.ndarray:
+        seen[:] = [seconds_T]
+        return np.arange(len(seconds_T))
+
+    return read_frames(path, choose, decoder), seen[0]
+
+
+def numbers(clip: Clip) -> list[int]:
+    return [odd.frame_number(picture) for picture in clip.frames_UHWC]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_sound_avi_is_not_called_damaged_and_its_times_are_right(file: Path, kind: str, decoder: str) -> None:
+    odd.repeating(file, CLIP, TICKS, **KINDS[kind])
+    clip, seconds = all_of(file, decoder)
+    assert clip.complaint == ""
+    assert numbers(clip) == list(range(48))
+    assert seconds == pytest.approx(np.array(TICKS) / odd.RATE, abs=1e-9)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_repeats_at_the_end_are_no_damage(file: Path, decoder: str) -> None:
+    odd.repeating(file, CLIP, range(48), tail=5)
+    assert file.read_bytes().partition(b"idx1")[0].endswith(5 * b"00dc\0\0\0\0")
+    clip, _ = all_of(file, decoder)
+    assert clip.complaint == ""
+    assert numbers(clip) == list(range(48))
+
+
+@pytest.mark.parametrize("sound", [False, True])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_an_avi_cut_short_is_called_damaged_repeats_or_not(file: Path, share: float, sound: bool) -> None:
+    odd.repeating(file, CLIP, TICKS, tail=5, sound=sound)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(data.index(b"idx1") * share)])
+    assert "packets that the header promises are missing" in all_of(file, "pyav")[0].complaint
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_film_is_sampled_by_time_as_its_mp4_is(file: Path, b_frames: int, decoder: str) -> None:
+    """Densely, and in trimmed segments."""
+    odd.repeating(file, CLIP, TICKS, b_frames=b_frames)
+    odd.video(file.with_suffix(".mp4"), CLIP, times=[round(tick * 1000 / odd.RATE) for tick in TICKS])
+
+    def new(shape: tuple[int, ...]) -> np.ndarray:
+        return np.empty(shape, np.uint8)
+
+    for start, sampler in ((None, Sampler(fps=2)), (0.7, Sampler(fps=5)), (1.9, Sampler(frames=4))):
+        avi, mp4 = (
+            decode(Job(str(path), "a", start=start, end=start and start + 2), sampler, decoder, new)
+            for path in (file, file.with_suffix(".mp4"))
+        )
+        assert avi.frame_index[0].tolist() == mp4.frame_index[0].tolist()
+    assert (
+        len(decode(Job(str(file), "a"), Sampler(fps=2), decoder, new).frame_index[0]) == 2 * TICKS[-1] // odd.RATE + 1
+    )
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_packet_that_says_as_before_is_no_frame_of_its_own(file: Path, decoder: str) -> None:
+    odd.as_before(file, CLIP, [5, 5, 20])
+    if decoder == "decord":  # it does not tell when it has run out
+        with pytest.raises(DecodeError, match="use the decoder pyav"):
+            all_of(file, decoder)
+        return
+    clip, seconds = all_of(file, decoder)
+    assert numbers(clip) == list(range(48))
+    assert clip.complaint == ""
+    assert seconds[-1] == pytest.approx(50 / odd.RATE)
+
+
+def test_h264_in_avi_holds_more_than_one_picture_back(file: Path) -> None:
+    """What the packets promise is measured by decoding; nothing is said of when the last ones are shown."""
+    odd.CODECS["h264-avi"] = (".avi", *odd.CODECS["h264"][1:])
+    odd.video(file, CLIP, "h264-avi", b_frames=3)
+    clip, seconds = all_of(file, "pyav")
+    assert numbers(clip) == list(range(48))
+    assert clip.complaint == ""
+    assert seconds == pytest.approx(np.arange(48) / odd.RATE)
+    assert len(scan(file).seconds_T) == 48
