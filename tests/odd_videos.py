@@ -348,6 +348,33 @@ def beheaded(path: Path, packets: int = 20) -> None:
             target.mux(packet)
 
 
+# --- pictures and records that are named like films -------------------------------------------------------------------
+
+
+def still(path: Path, codec: str = "png", pixels: str = "rgb24", muxer: str = "") -> None:
+    """One picture, as any program saves it."""
+    if muxer:
+        CODECS["still"] = (path.suffix, codec, pixels, {})
+        with _written(str(path), muxer) as container:
+            _encode(container, _stream(container, pictures(1), "still"), pictures(1))
+        return
+    context: Any = av.CodecContext.create(codec, "w")
+    context.height, context.width, context.pix_fmt, context.time_base = 128, 160, pixels, Fraction(1, RATE)
+    frame = av.VideoFrame.from_ndarray(pictures(1)[0], format="rgb24").reformat(format=pixels)
+    path.write_bytes(b"".join(map(bytes, [*context.encode(frame), *context.encode(None)])))
+
+
+def record(path: Path) -> None:
+    """Sound with a cover picture."""
+    cover = pictures(1)
+    with _written(str(path)) as container:
+        voice: Any = container.add_stream("aac", rate=22050, layout="mono")
+        picture = _stream(container, cover, "mjpeg")
+        picture.disposition = av.stream.Disposition.attached_pic
+        _encode(container, picture, cover)
+        _speak(container, voice, 22050)
+
+
 # --- what the header of an mp4 says about packets that are there ------------------------------------------------------
 
 

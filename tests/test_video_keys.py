@@ -102,3 +102,41 @@ def test_a_film_without_any_key_is_refused_or_doubtful(films: Path, tmp_path: Pa
             assert eight(path, decoder)[0].complaint
         except DecodeError:
             continue
+
+
+STILLS = {
+    "png": ("png", "rgb24"),
+    "jpg": ("mjpeg", "yuvj420p"),
+    "gif": ("gif", "rgb8", "gif"),
+    "avif": ("libsvtav1", "yuv420p", "avif"),
+}
+
+
+@pytest.mark.parametrize("name", STILLS)
+def test_a_picture_that_is_named_like_a_film_is_doubtful(tmp_path: Path, name: str) -> None:
+    for suffix in (".mp4", f".{name}"):
+        odd.still(tmp_path / f"still{suffix}", *STILLS[name])
+        clip, count = eight(tmp_path / f"still{suffix}", "pyav")
+        assert count == 1
+        assert clip.complaint == "error: the file is a picture and not a film"
+        if HAS_DECORD:
+            with pytest.raises(DecodeError):
+                eight(tmp_path / f"still{suffix}", "decord")
+
+
+def test_a_record_with_a_cover_is_doubtful(tmp_path: Path) -> None:
+    odd.record(tmp_path / "record.mp4")
+    assert (
+        eight(tmp_path / "record.mp4", "pyav")[0].complaint
+        == "error: the file has sound and a cover picture, and no film"
+    )
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("kind", ["h264", "mpeg4", "mpeg4-avi", "vp8"])
+def test_a_film_of_one_frame_is_a_good_film(tmp_path: Path, kind: str, decoder: str) -> None:
+    path = tmp_path / f"one{odd.KEYED[kind][0]}"
+    odd.keyed(path, CLIP[:1], kind)
+    clip, count = eight(path, decoder)
+    assert count == 1
+    assert clip.complaint == ""

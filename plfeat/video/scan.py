@@ -57,7 +57,7 @@ class Listing:
     certain: bool
     timed: bool
     anew: bool  # the film begins with a picture that needs no other
-    doubt: str  # what is wrong before anything is decoded: packets are missing
+    doubt: str  # what is wrong before anything is decoded: packets are missing, it is no film
     seekable: bool  # every group of pictures stands alone, nothing is hidden: a naive seek finds the right frame
     sequential: bool  # read from the start, the first frames are those that are shown
     plain: bool  # every packet brings out one frame, and a decoder need not tell when
@@ -154,7 +154,7 @@ def _trusted(packets: list[_Packet], stream: Any) -> bool:
 
 def _list(packets: list[_Packet], container: Any, stream: Any) -> Listing:
     unit, anew, trusted = float(stream.time_base), bool(packets) and packets[0].is_key, _trusted(packets, stream)
-    doubt = _missing(stream.frames - len(packets))
+    doubt = _no_film(container, stream, len(packets)) or _missing(stream.frames - len(packets))
     times, streams = [packet.time for packet in packets], len(container.streams.video)
     if container.format.name in _UNTIMED or None in times or len(set(times)) < len(times):
         seconds_T = np.arange(len(packets)) / float(stream.average_rate or 25)
@@ -208,6 +208,22 @@ def _avi(packets: list[_Packet], path: Path, stream: Any) -> Listing:
 
 def _missing(packets: int) -> str:
     return f"error: {packets} packets that the header promises are missing" if packets > 0 else ""
+
+
+def _no_film(container: Any, stream: Any, packets: int) -> str:
+    """A picture named like a film, or the cover of a record, opens as a film of one frame."""
+    import av
+
+    kind, brand = container.format.name, container.metadata.get("major_brand", "")
+    if stream.disposition & av.stream.Disposition.attached_pic:
+        return "error: the file has sound and a cover picture, and no film"
+    if kind == "image2" or kind.endswith("_pipe") or brand in _STILL or (packets == 1 and kind == "gif"):
+        return "error: the file is a picture and not a film"
+    return ""
+
+
+_STILL = ("avif", "heic", "heix", "mif1")
+"""What MP4's relatives for single pictures call themselves."""
 
 
 def _starts(packets: list[_Packet]) -> list[int]:
