@@ -156,6 +156,6 @@ def test_without_weights_and_network_it_is_one_clear_line(small_folder: Path, tm
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | nothing, capture_output=True, text=True)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "could not be downloaded" in done.stderr
-    assert "random:SEED" in done.stderr
+    assert f"weights 'openai' of ViT-B-16 are not in {tmp_path / 'hub'}" in done.stderr
+    assert "--pretrained random:0" in done.stderr
     assert not (tmp_path / "cache").exists()
