@@ -214,9 +214,7 @@ class OptimConfig(Config):
 
 
 class ProbeConfig(Config):
-    refit: bool = (
-        False  # the strength chosen on the split val, the probe learns from that too, as CLIP's authors have it
-    )
+    refit: bool = False  # its strength chosen, the probe learns from the split val too, as CLIP's authors have it
 
 
 class TipConfig(Config):

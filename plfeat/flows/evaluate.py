@@ -130,9 +130,8 @@ def open_member(folder: Path, material: Material, device: torch.device) -> Learn
     config, _, about = read_member(folder)
     if config.method not in LEARNED:
         raise DataError(f"run {folder}: a {config.method} run keeps no model of its own; train it again on this cache")
-    material = replace(
-        material, start_scale=about["start_scale"]
-    )  # a scale that did not learn is not among the tensors
+    # a scale that did not learn is not among the tensors
+    material = replace(material, start_scale=about["start_scale"])
     learner: Learner
     if config.method == "tip-adapter-f":
         label_EK = _key_label(folder, about, len(material.classes))
