@@ -334,8 +334,8 @@ KEYED: dict[str, tuple[str, str, str, dict[str, str], int]] = {  # name: (suffix
 def keyed(path: Path, frames: np.ndarray, kind: str, gop: int = 12) -> np.ndarray:
     """A whole film that says "key" in the way of its kind; `h264-refresh` refreshes its pictures strip by strip."""
     _, encoder, pixels, options, b_frames = KEYED[kind]
-    CODECS["keyed"] = (path.suffix, encoder, pixels, options)
-    return video(path, frames, "keyed", gop, b_frames)
+    CODECS[f"keyed {kind}"] = (path.suffix, encoder, pixels, options)  # what is encoded is remembered by this name
+    return video(path, frames, f"keyed {kind}", gop, b_frames)
 
 
 def beheaded(path: Path, packets: int = 20) -> None:
@@ -354,9 +354,9 @@ def beheaded(path: Path, packets: int = 20) -> None:
 def still(path: Path, codec: str = "png", pixels: str = "rgb24", muxer: str = "") -> None:
     """One picture, as any program saves it."""
     if muxer:
-        CODECS["still"] = (path.suffix, codec, pixels, {})
+        CODECS[f"still {codec}"] = (path.suffix, codec, pixels, {})
         with _written(str(path), muxer) as container:
-            _encode(container, _stream(container, pictures(1), "still"), pictures(1))
+            _encode(container, _stream(container, pictures(1), f"still {codec}"), pictures(1))
         return
     context: Any = av.CodecContext.create(codec, "w")
     context.height, context.width, context.pix_fmt, context.time_base = 128, 160, pixels, Fraction(1, RATE)

@@ -13,20 +13,16 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import UsageError, first_line
+from plfeat.video.pictures import BrokenPromiseError, every, needed, promised, upright
 from plfeat.video.sampling import Indices, Seconds
 from plfeat.video.scan import DecodeError, Film, opened
-
-if TYPE_CHECKING:
-    import av
 
 T = TypeVar("T")
 Frames = NDArray[np.uint8]
@@ -39,7 +35,8 @@ MOST_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Clip:
-    """The chosen frames of one video. `complaint` is what FFmpeg said about damage, if anything."""
+    """The chosen frames of one video. `complaint` is why they are in doubt, if they are: what FFmpeg said about damage,
+    or what a scan found."""
 
     frames_UHWC: Frames
     indices_U: Indices
@@ -74,7 +71,7 @@ def read_frames(path: Path, choose: Choose, decoder: str, allocate: Allocate = _
             frames, indices = {"decord": _decord, "pyav": _pyav}[decoder](film, choose, allocate, said)
     except DecodeError:
         raise
-    except _BrokenPromiseError:
+    except BrokenPromiseError:
         raise DecodeError("decord counts other frames than there are; use the decoder pyav") from None
     except MemoryError as error:
         raise DecodeError(f"{decoder}: not enough memory for its frames") from error
@@ -156,105 +153,16 @@ def _pyav(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> tu
     seconds_T, clock = film.listing.seconds_T, film.listing.clock
     if len(seconds_T):
         indices = choose(seconds_T)
-        frames = _needed(film, indices, said) if film.listing.certain else _only(_promised(film, said), indices)
+        frames = needed(film, indices, said) if film.listing.certain else _only(promised(film, said), indices)
         try:
-            return _collect(map(_upright, frames), len(indices), allocate), indices
-        except _BrokenPromiseError:
+            return _collect(map(upright, frames), len(indices), allocate), indices
+        except BrokenPromiseError:
             said.clear()
-    seconds_T = clock.seconds([clock.read(frame) for frame in _every(film, [])])
+    seconds_T = clock.seconds([clock.read(frame) for frame in every(film, [])])
     if not len(seconds_T):
         raise DecodeError("the video has no frames")
     indices = choose(seconds_T)
-    return _collect(map(_upright, _only(_every(film, said), indices)), len(indices), allocate), indices
-
-
-class _BrokenPromiseError(Exception):
-    """What is decoded is not what the packets said."""
-
-
-def _needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.VideoFrame]":
-    """The chosen frames, in order. Between them whole groups of pictures are passed over."""
-    wanted = deque((film.listing.key_T[i], film.listing.time_T[i]) for i in indices.tolist())
-    feeding, fresh, first = False, True, None
-    for number, packet in enumerate(chain(film.packets(), [None])):
-        if not feeding and packet is not None:
-            if number < wanted[0][0]:
-                continue
-            film.decoder.flush_buffers()
-            feeding, fresh, first = True, True, packet.pts
-        if packet is not None and packet.pts < first:
-            continue  # shown before the first, it leans on pictures that were passed over
-        for frame in film.decoder.decode(packet):
-            if fresh and _leans(frame):
-                raise _BrokenPromiseError
-            fresh = False
-            if frame.is_corrupt:
-                said.append("error: a frame is marked as corrupt")
-            if frame.pts == wanted[0][1]:
-                yield frame
-                wanted.popleft()
-                if not wanted:
-                    return
-        feeding = wanted[0][0] <= number
-    raise _BrokenPromiseError
-
-
-def _leans(frame: "av.VideoFrame") -> bool:
-    """It was made from another picture. (Some decoders do not say what a frame is.)"""
-    from av.video.frame import PictureType
-
-    return not frame.key_frame and frame.pict_type not in (PictureType.I, PictureType.NONE)
-
-
-def _every(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
-    """All that comes out, in order."""
-    from av.error import InvalidDataError
-
-    film.decoder.flush_buffers()
-    packets = frames = 0
-    leans = False
-    for packet in chain(film.packets(), [None]):
-        packets += packet is not None
-        try:
-            decoded = film.decoder.decode(packet)
-        except InvalidDataError:
-            if film.listing.anew or frames:
-                raise
-            continue  # it comes before the first key
-        for frame in decoded:
-            if frame.is_corrupt:
-                said.append("error: a frame is marked as corrupt")
-            leans = leans or (not frames and _leans(frame))
-            frames += 1
-            yield frame
-    if leans or (not film.listing.anew and frames < packets):
-        said.append("error: the film does not begin with a picture that can be decoded alone")
-
-
-def _promised(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
-    """All of them, if they are as many as the packets promise, and come when these say."""
-    listing, times = film.listing, []
-    for frame in _every(film, said):
-        times.append(listing.clock.read(frame))
-        yield frame
-    if len(times) != len(listing.seconds_T):
-        raise _BrokenPromiseError
-    if listing.timed and not np.allclose(listing.clock.seconds(times), listing.seconds_T, rtol=0, atol=1e-6):
-        raise _BrokenPromiseError
-
-
-def _upright(frame: "av.VideoFrame") -> Frames:
-    """RGB as a viewer sees it: phones store pictures on their side and say so."""
-    picture: Any = _reformatter().reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return np.rot90(picture, frame.rotation // 90) if frame.rotation else picture
-
-
-@cache
-def _reformatter() -> "av.video.reformatter.VideoReformatter":
-    """One for all: setting it up takes longer than using it, and it remembers the sizes that it has seen."""
-    from av.video.reformatter import VideoReformatter
-
-    return VideoReformatter()
+    return _collect(map(upright, _only(every(film, said), indices)), len(indices), allocate), indices
 
 
 # ---- decord
@@ -276,7 +184,7 @@ def _decord(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> 
     if not total or (not listing.certain and len(reader) != total):
         raise DecodeError(f"decord counts {len(reader)} frames, the file has packets for {total}; use the decoder pyav")
     if not listing.plain:
-        deque(_promised(film, said), maxlen=0)  # decord does not tell when it has run out
+        deque(promised(film, said), maxlen=0)  # decord does not tell when it has run out
     indices = choose(listing.seconds_T)
     if listing.seekable and len(reader) == total:
         return _collect(_seeking(reader, indices), len(indices), allocate), indices
