@@ -146,7 +146,8 @@ def extract(
     }
     given = {key: value for key, value in chosen.items() if value is not None}
     settings = build(ExtractConfig, config, sets or (), given)
-    if settings.pretrained and settings.pretrained.startswith("random:"):
+    kind, _, seed = (settings.pretrained or "").partition(":")
+    if kind == "random" and seed.isdecimal():  # any other is a mistake, of which nothing else is said
         output.say("random weights: these features mean nothing", quiet)
     from plfeat.flows.extract import extract as run
     from plfeat.flows.probe import estimate
