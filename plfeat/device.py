@@ -6,7 +6,7 @@ Whatever is known on the CPU goes to a GPU by `sent`; an ordinary copy waits unt
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,13 @@ def full_precision(device: torch.device) -> Iterator[None]:
     finally:
         torch.backends.cudnn.allow_tf32 = convolutions
         torch.set_float32_matmul_precision(products)
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Within, what is single precision stays so."""
+    known = torch.amp.is_autocast_available(device.type)
+    on = known and torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if on else nullcontext()
 
 
 def chunk_bytes(device: torch.device) -> int:

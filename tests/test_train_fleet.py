@@ -173,7 +173,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group_and_in_the_checkpoint
     config = quick("text-tuned", FEW, "seeds=[1]") if kind == "text tuned" else _config(kind, "seeds=[0,1]")
     fleet = _fleet(config, toy_cache, toy_tower)
     wanted = trainable(fleet.learner)
-    groups = parameter_groups(fleet.learner, [member.optim for member in fleet.members], CPU)
+    groups = parameter_groups(fleet.learner, [member.optim for member in fleet.members])
     grouped = [id(p) for group in groups for p in group.parameters]
     assert sorted(grouped) == sorted(id(p) for p in wanted.values())
     save_member(member_tensors(dict(wanted), len(config.seeds) - 1), None, config, toy_cache.classes, {}, tmp_path)

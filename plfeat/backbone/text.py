@@ -8,6 +8,7 @@ Shapes: E members, U texts of each, N texts, L tokens, P tokens of a prefix, S t
 of all texts, one after the other), H heads, K width of a head, W text width, D embedding width.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock, Transformer
 from torch import nn
 
+from plfeat.device import sent
 from plfeat.errors import UsageError
 
 Attend = Callable[[torch.Tensor, int], torch.Tensor]
@@ -58,6 +60,7 @@ class TextTower(nn.Module):
         self.projection = inner.text_projection
         self.causal_mask = inner.attn_mask
         self.tokenizer = tokenizer
+        self._cast: tuple[Any, Any, Any] | None = None
 
     @property
     def width(self) -> int:
@@ -128,7 +131,7 @@ class TextTower(nn.Module):
 
     def _walk(self, rows_RW: torch.Tensor, attend: Attend, keep_N: torch.Tensor | None = None) -> torch.Tensor:
         """All blocks. Only attention looks at other rows, so the last block needs no more rows than are kept."""
-        blocks = self.transformer.resblocks
+        blocks, _ = self._matrices()
         for block in blocks:
             attention = block.attn
             seen_RW = attend(
@@ -142,11 +145,11 @@ class TextTower(nn.Module):
 
     def _whole(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool) -> TextFeatures:
         """The same by open_clip's own transformer: slower, for every kind of block, and the walk's oracle."""
-        length = embeddings_NLW.shape[1]
-        mask_LL = self.causal_mask[:length, :length].to(embeddings_NLW.device)
+        length, device = embeddings_NLW.shape[1], embeddings_NLW.device
+        mask_LL = sent(self.causal_mask[:length, :length], device)
         hidden_NLW = self.transformer(self._place(embeddings_NLW), attn_mask=mask_LL)
         words_NLW = self.ln_final(hidden_NLW)
-        last_NW = (hidden_NLW if early else words_NLW)[torch.arange(len(eot_N)), eot_N]
+        last_NW = (hidden_NLW if early else words_NLW)[torch.arange(len(eot_N), device=device), sent(eot_N, device)]
         return TextFeatures(words_NLW, self._project(last_NW))
 
     def _place(self, embeddings: torch.Tensor, start: int = 0) -> torch.Tensor:
@@ -156,9 +159,23 @@ class TextTower(nn.Module):
         return texts.pack(self._place(prefix_EPW), self._place(rest_EUSW, prefix_EPW.shape[1]))
 
     def _project(self, last_NW: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.projection, nn.Linear):
-            return self.projection(last_NW)
-        return last_NW if self.projection is None else last_NW @ self.projection
+        _, projection = self._matrices()
+        if isinstance(projection, nn.Linear):
+            return projection(last_NW)
+        return last_NW if projection is None else last_NW @ projection
+
+    def _matrices(self) -> tuple[Any, Any]:
+        """Blocks and projection; within autocast, while they are frozen, as it would cast them. Itself it casts what
+        learns nothing anew whenever it is met: 173 times in a step of ViT-B/16."""
+        own, first = (self.transformer.resblocks, self.projection), next(self.transformer.parameters())
+        kind = first.device.type
+        known = torch.amp.is_autocast_available(kind)
+        if first.requires_grad or not (self.shares and known and torch.is_autocast_enabled(kind)):
+            return own
+        key = id(first), first._version, first.device, first.dtype, torch.get_autocast_dtype(kind)
+        if self._cast is None or self._cast[0] != key:
+            self._cast = key, *(_cast(part, key[-1]) for part in own)
+        return self._cast[1:]
 
     @torch.no_grad()
     def encode(self, texts: list[str]) -> TextFeatures:
@@ -167,8 +184,22 @@ class TextTower(nn.Module):
         return features
 
     def embed(self, ids_NL: torch.Tensor) -> torch.Tensor:
-        embedded: torch.Tensor = self.token_embedding(ids_NL.to(self.token_embedding.weight.device))
+        embedded: torch.Tensor = self.token_embedding(sent(ids_NL, self.token_embedding.weight.device))
         return embedded
+
+
+def _cast(part: Any, dtype: torch.dtype) -> Any:
+    """A copy with its matrices and their offsets in another precision; norms stay as they are."""
+    if part is None or isinstance(part, torch.Tensor):
+        return part if part is None else part.detach().to(dtype)
+    part = copy.deepcopy(part)
+    for inner in part.modules():
+        if isinstance(inner, nn.Linear):
+            inner.to(dtype)
+        elif isinstance(inner, nn.MultiheadAttention):
+            for name in ("in_proj_weight", "in_proj_bias"):
+                setattr(inner, name, nn.Parameter(getattr(inner, name).to(dtype), requires_grad=False))
+    return part
 
 
 def is_plain(block: nn.Module) -> bool:
@@ -191,10 +222,10 @@ class _Texts:
         self.real_R: torch.Tensor | None = None
         real_NL = torch.arange(length, device=eot_N.device) <= eot_N[:, None]
         if int(real_NL.sum()) > MOSTLY_REAL * real_NL.numel():
-            self.last_N = (torch.arange(len(eot_N), device=eot_N.device) * length + eot_N).to(device)
+            self.last_N = sent(torch.arange(len(eot_N), device=eot_N.device) * length + eot_N, device)
         else:
-            self.real_R = real_NL.flatten().nonzero()[:, 0].to(device)
-            self.last_N = ((eot_N + 1).cumsum(0) - 1).to(device)
+            self.real_R = sent(real_NL.flatten().nonzero()[:, 0], device)
+            self.last_N = sent((eot_N + 1).cumsum(0) - 1, device)
 
     def pack(self, padded_NLx: torch.Tensor) -> torch.Tensor:
         flat = padded_NLx.flatten(0, 1)

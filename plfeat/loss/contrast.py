@@ -5,7 +5,7 @@ Shapes: E members, B samples, D width; unit vectors in.
 
 import torch
 
-from plfeat.loss.match import per_member
+from plfeat.loss.match import cosine, per_member
 
 
 def contrastive_loss(
@@ -22,7 +22,7 @@ def contrastive_loss(
         label_EB = torch.cat([label_EB, label_EB], dim=1)
     else:
         anchors, candidates = joint_EBD, sentence_EBD
-    logits = anchors @ candidates.mT / per_member(temperature, 3)
+    logits = cosine(anchors, candidates) / per_member(temperature, 3)
     others = ~torch.eye(logits.shape[-1], dtype=torch.bool, device=logits.device)
     positive = (label_EB[..., :, None] == label_EB[..., None, :]) & others
     log_share = logits - logits.masked_fill(~others, -torch.inf).logsumexp(dim=-1, keepdim=True)

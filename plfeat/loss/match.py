@@ -5,6 +5,16 @@ Shapes: E members, B samples; `logits_EBB[e, i, j]` is the scaled cosine of samp
 
 import torch
 
+from plfeat.device import without_autocast
+
+
+def cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """`[..., A, D]` and `[..., B, D]` of unit length to `[..., A, B]`, in single precision whatever is around it. At a
+    scale of 100 a cosine that was rounded to bfloat16 is 0.06 off in a logit, and the gradient 1 to 4 %."""
+    dtype = torch.promote_types(torch.promote_types(left.dtype, right.dtype), torch.float32)
+    with without_autocast(left.device):
+        return left.to(dtype) @ right.to(dtype).mT
+
 
 def per_member(value: float | torch.Tensor, axes: int) -> torch.Tensor | float:
     """A coefficient, or one for each member, ready to meet a tensor `[E, ...]` of so many axes."""

@@ -6,6 +6,7 @@ Shapes: E members, C classes, U the classes asked for, M context tokens, L token
 import torch
 from torch import nn
 
+from plfeat.device import sent
 from plfeat.errors import UsageError
 from plfeat.model.draws import Draws
 
@@ -43,7 +44,7 @@ class PromptLearner(nn.Module):
     def rest(self, classes_EU: torch.Tensor) -> torch.Tensor:
         """What follows `1 + before` tokens, `[E, U, S, W]`, cut at the longest of these classes."""
         eot_EU, device = self.eot_C[classes_EU], self.fixed_CLW.device
-        fixed = self.fixed_CLW[classes_EU.to(device)][:, :, 1 : int(eot_EU.max()) + 1]
+        fixed = self.fixed_CLW[sent(classes_EU, device)][:, :, 1 : int(eot_EU.max()) + 1]
         if self.before == self.contexts.shape[2]:
             return fixed
         name_EU = eot_EU - 2  # between [SOS] and "." [EOT]
@@ -53,7 +54,7 @@ class PromptLearner(nn.Module):
         from_context = place - name_EU[..., None]
         is_context = (from_context >= 0) & (from_context < after.shape[2])
         from_fixed = torch.where(from_context < 0, place, (place - after.shape[2]).clamp_min(0))
-        pick = torch.where(is_context, fixed.shape[2] + from_context, from_fixed).to(device)
+        pick = sent(torch.where(is_context, fixed.shape[2] + from_context, from_fixed), device)
         both = torch.cat([fixed, after], dim=2)
         return both.gather(2, pick[..., None].expand(-1, -1, -1, both.shape[-1]))
 
@@ -70,7 +71,7 @@ class PromptLearner(nn.Module):
         if self.shared:
             return self.contexts.expand(-1, classes_EU.shape[1], -1, -1)
         members = torch.arange(len(self.contexts), device=self.contexts.device)
-        return self.contexts[members[:, None], classes_EU.to(self.contexts.device)]
+        return self.contexts[members[:, None], sent(classes_EU, self.contexts.device)]
 
 
 def tokens_before(tokens: int, position: str) -> int:

@@ -85,8 +85,10 @@ class Block(nn.Module):
         return x + self.mlp_out(inner * torch.sigmoid(1.702 * inner))
 
     def _attend(self, qkv_EBTD: torch.Tensor) -> torch.Tensor:
-        query, key, value = _by_head(qkv_EBTD, self.heads)
-        return F.scaled_dot_product_attention(query, key, value).transpose(2, 3).flatten(-2)
+        # members and samples as one axis: no fused kernel takes five
+        query, key, value = (part.flatten(0, 1) for part in _by_head(qkv_EBTD, self.heads))
+        seen_NTD = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
+        return seen_NTD.unflatten(0, qkv_EBTD.shape[:2])
 
 
 class Transformer(nn.Module):

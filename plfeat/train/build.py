@@ -174,14 +174,14 @@ def resident(frames: FrameSet, config: TrainConfig, device: torch.device) -> Sam
     """Features where they are trained on. Where only the frames' mean is ever looked at, only that is kept."""
     features = torch.from_numpy(frames.features_NVTD).to(device)
     if config.head.kind == "mean" and config.interaction.kind == "none":
-        features = features.float().mean(dim=2, keepdim=True)
+        features = features.mean(dim=2, keepdim=True, dtype=torch.float32)  # never all of them, widened
     return Samples(features, torch.from_numpy(frames.label_N))
 
 
 def pool(features_NVTD: torch.Tensor) -> torch.Tensor:
     """Video features `[N, D]`: the unit mean of each view's frames, averaged over the views. Matching that average
     gives the average of the views' similarities."""
-    return F.normalize(features_NVTD.float().mean(dim=2), dim=-1).mean(dim=1)
+    return F.normalize(features_NVTD.mean(dim=2, dtype=torch.float32), dim=-1).mean(dim=1)
 
 
 def keys(features_NVTD: torch.Tensor) -> torch.Tensor:

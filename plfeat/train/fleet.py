@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from plfeat.config import OptimConfig, TrainConfig
+from plfeat.device import full_precision
 from plfeat.errors import DataError
 from plfeat.metrics.classify import top_k_hits
 from plfeat.records import Tick
@@ -74,7 +75,7 @@ def is_tower(name: str) -> bool:
     return ".tower." in f".{name}"
 
 
-def parameter_groups(learner: Learner, optims: list[OptimConfig], device: torch.device) -> list[Group]:
+def parameter_groups(learner: Learner, optims: list[OptimConfig]) -> list[Group]:
     """Every trainable parameter, in exactly one group. Contexts and matrices decay; scales and offsets do not."""
 
     def group(name: str, chosen: Callable[[str, torch.nn.Parameter], bool], rate: str, decays: bool) -> Group:
@@ -82,8 +83,8 @@ def parameter_groups(learner: Learner, optims: list[OptimConfig], device: torch.
         return Group(
             name,
             tuple(left.pop(key) for key in taken),
-            torch.tensor([getattr(optim, rate) for optim in optims], device=device),
-            torch.tensor([optim.weight_decay if decays else 0.0 for optim in optims], device=device),
+            torch.tensor([getattr(optim, rate) for optim in optims]),
+            torch.tensor([optim.weight_decay if decays else 0.0 for optim in optims]),
         )
 
     left = trainable(learner)
@@ -96,6 +97,11 @@ def parameter_groups(learner: Learner, optims: list[OptimConfig], device: torch.
         group("module vectors", lambda *_: True, "module_rate", False),
     ]
     return [found for found in groups if found.parameters]
+
+
+def precision(wanted: str | None, device: torch.device) -> str:
+    """Of a step: what `optim.compute` says, or what suits the device."""
+    return wanted or ("bfloat16" if device.type == "cuda" else "float32")
 
 
 class Fleet:
@@ -112,8 +118,8 @@ class Fleet:
                 f"{chosen_EN.shape[1]} training video has features; at least 2 are needed to match against each other"
             )
         device = train.features_NVTD.device
-        self.halved = (self.optim.compute or ("bfloat16" if device.type == "cuda" else "float32")) == "bfloat16"
-        groups = parameter_groups(learner, [member.optim for member in members], device)
+        self.halved = precision(self.optim.compute, device) == "bfloat16"
+        groups = parameter_groups(learner, [member.optim for member in members])
         self.adamw = AdamW(groups, self.optim.beta1, self.optim.beta2)
         self.state = State()
 
@@ -153,11 +159,12 @@ class Fleet:
     def step(self, batch: Batch, factor: float) -> torch.Tensor:
         """Every member's loss `[E]`, before the step. Nothing here waits for the device."""
         features = self.train.features_NVTD
-        with torch.autocast(features.device.type, torch.bfloat16) if self.halved else nullcontext():
-            loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
-        self.adamw.zero_grad()
-        loss_E.sum().backward()
-        self.adamw.step(factor)
+        with full_precision(features.device):
+            with torch.autocast(features.device.type, torch.bfloat16) if self.halved else nullcontext():
+                loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
+            self.adamw.zero_grad()
+            loss_E.sum().backward()
+            self.adamw.step(factor)
         return loss_E.detach()
 
     def _note_epoch(self, factor: float, loss_E: list[float], val: Samples | None) -> None:

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from plfeat.device import chunk_bytes, full_precision, without_autocast
 from plfeat.loss.contrast import contrastive_loss
-from plfeat.loss.match import matching_loss
+from plfeat.loss.match import cosine, matching_loss
 from plfeat.model.fuse import Fusion
 from plfeat.model.graph import Graph
 from plfeat.model.layers import Linear
@@ -20,8 +21,7 @@ from plfeat.model.release import ReleaseGraph, ReleaseParse
 from plfeat.train.plan import Batch, widened
 from plfeat.train.texts import Read, Source
 
-_BYTES = 256 << 20  # what one chunk of joint features may take
-_KEPT = 32 << 20  # the same in training on a CPU, where the backward pass takes it three times more; a GPU wants _BYTES
+_KEPT = 32 << 20  # bytes of a chunk in training on a CPU, where the backward pass takes it three times more
 _TEXTS = 512  # read in one pass of the tower
 
 
@@ -76,7 +76,7 @@ class Interaction(nn.Module):
         """Unit joint features `[E, B, U, D]`, attention over the frames, and that between them."""
         seen, text_half, between = self.graph(unit_spread(frames_EBTD) if self.spread else frames_EBTD, text_EGUD)
         joint, over = self.fuse(seen, text_half, sentence_EGUD if self.asks_sentence else text_EGUD)
-        return F.normalize(joint, dim=-1), over, between
+        return F.normalize(widened(joint), dim=-1), over, between
 
 
 def unit_spread(frames: torch.Tensor) -> torch.Tensor:
@@ -106,15 +106,15 @@ class Matcher(nn.Module):
         return self.source.per_class
 
     def video(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
-        return F.normalize(self.head(frames_EBTD, step), dim=-1)
+        return F.normalize(widened(self.head(frames_EBTD, step)), dim=-1)
 
     def loss(self, frames_EBTD: torch.Tensor, batch: Batch) -> torch.Tensor:
         """`[E]` (eq. 25). Only the batch's texts are read, unless a video is matched against every class."""
         weigh, label_EB = self.coefficients, batch.label_EB
         texts_EU, own_EB = (self._all_texts(), label_EB) if weigh.everything else (batch.texts_EU, batch.own_EB)
         read = self.source(texts_EU)
-        sentence_EUD = F.normalize(read.sentence_EUD, dim=-1)
-        total = self._match(self.video(frames_EBTD, batch.step) @ sentence_EUD.mT, own_EB, label_EB)
+        sentence_EUD = F.normalize(widened(read.sentence_EUD), dim=-1)
+        total = self._match(cosine(self.video(frames_EBTD, batch.step), sentence_EUD), own_EB, label_EB)
         if self.interaction is None:
             return total
         text_EUD, _ = self.interaction.read(read)
@@ -141,13 +141,14 @@ class Matcher(nn.Module):
         """Joint features of every video with every text `[E, B, U, D]`. Where what is in between would take more than
         `budget` bytes, it is made again in the backward pass, a few videos at a time."""
         assert self.interaction is not None
-        budget = budget or (_KEPT if frames_EBTD.device.type == "cpu" else _BYTES)
+        device = frames_EBTD.device
+        budget = budget or (_KEPT if device.type == "cpu" else chunk_bytes(device))
         texts = text_EUD[:, None], sentence_EUD[:, None]
         rows = budget // (self._one_pair(frames_EBTD) * text_EUD.shape[1])
         if rows >= frames_EBTD.shape[1]:
             return self.interaction.meet(frames_EBTD, *texts)[0]
         parts = [
-            checkpoint(self.interaction.meet, some, *texts, use_reentrant=False)[0]
+            checkpoint(self.interaction.meet, some, *texts, use_reentrant=False, preserve_rng_state=False)[0]
             for some in frames_EBTD.split(max(1, rows), dim=1)
         ]
         return torch.cat(parts, dim=1)
@@ -163,7 +164,8 @@ class Matcher(nn.Module):
         if weigh.everything:
             own = logits.log_softmax(dim=-1).take_along_dim(own_EB[..., None], dim=-1)
             return -weigh.video_to_text * own.mean(dim=(1, 2))
-        logits_EBB = logits.take_along_dim(own_EB[:, None], dim=-1)
+        with without_autocast(logits.device):
+            logits_EBB = logits @ _chosen(own_EB, logits.shape[-1], logits.dtype).mT
         return matching_loss(logits_EBB, label_EB, weigh.video_to_text, weigh.text_to_video, weigh.labels)
 
     @property
@@ -174,9 +176,13 @@ class Matcher(nn.Module):
         return torch.arange(self.source.texts).expand(len(self.log_scale_E), -1)
 
     @torch.no_grad()
-    def score(self, features_NVTD: torch.Tensor, budget: int = _BYTES) -> torch.Tensor:
+    def score(self, features_NVTD: torch.Tensor, budget: int | None = None) -> torch.Tensor:
         """Class probabilities `[E, N, C]`: cosines averaged over the views, probabilities over a class's texts. What a
         chunk of videos and texts needs stays within `budget` bytes, or is one video and one text."""
+        with full_precision(features_NVTD.device):
+            return self._score(features_NVTD, budget or chunk_bytes(features_NVTD.device))
+
+    def _score(self, features_NVTD: torch.Tensor, budget: int) -> torch.Tensor:
         sentence_EPD, text_EPD, raw_EPD = self._read_all()
         members, (views, frames, width) = len(sentence_EPD), features_NVTD.shape[1:]
         one_video = 4 * members * views * frames * width * 8  # the heads hold a few copies, widened four times
@@ -235,4 +241,11 @@ class Matcher(nn.Module):
 
 def _pick(values_EUD: torch.Tensor, own_EB: torch.Tensor) -> torch.Tensor:
     """Every sample's own, `[E, B, D]`."""
-    return values_EUD.take_along_dim(own_EB[..., None], dim=1)
+    with without_autocast(values_EUD.device):
+        return _chosen(own_EB, values_EUD.shape[1], values_EUD.dtype) @ values_EUD
+
+
+def _chosen(own_EB: torch.Tensor, texts: int, dtype: torch.dtype) -> torch.Tensor:
+    """`[E, B, U]`: 1 where a sample's own text stands. As a product, picking has the same numbers as indexing; but
+    where samples share a text, the gradient of an index is added up in any order on a GPU, that of a product in one."""
+    return (own_EB[..., None] == torch.arange(texts, device=own_EB.device)).to(dtype)

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from plfeat.device import full_precision
+from plfeat.loss.match import cosine
 from plfeat.model.draws import Draws
 from plfeat.model.layers import Linear
 from plfeat.train.plan import Batch, widened
@@ -34,7 +36,8 @@ class Classifier(nn.Module):
         """Class probabilities `[E, N, C]`; logits are averaged over the views."""
         parts = []
         for rows in features_NVTD.split(_AT_ONCE):
-            logits = self.logits(widened(rows.flatten(0, 1))[None])
+            with full_precision(rows.device):
+                logits = self.logits(widened(rows.flatten(0, 1))[None])
             parts.append(logits.unflatten(1, rows.shape[:2]).mean(dim=2))
         return torch.cat(parts, dim=1).softmax(dim=-1)
 
@@ -74,5 +77,5 @@ class TipAdapter(Classifier):
 
     def logits(self, frames_EBTD: torch.Tensor, step: int | None = None) -> torch.Tensor:
         video_EBD = F.normalize(frames_EBTD.mean(dim=2), dim=-1)
-        nearness = torch.exp(-self.beta * (1 - video_EBD @ self.keys.mT))
-        return self.scale * (video_EBD @ self.text_CD.T) + self.alpha * nearness @ self.values_EKC
+        nearness = torch.exp(-self.beta * (1 - cosine(video_EBD, self.keys)))
+        return self.scale * cosine(video_EBD, self.text_CD) + self.alpha * nearness @ self.values_EKC

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from plfeat.device import sent
 from plfeat.model.draws import Draws
 
 
@@ -59,7 +60,7 @@ def epoch_plan(
             part[:, start:end].unflatten(1, (-1, size)) for part in (video_EN, view_EN, text_EN)
         )
         texts_ESU, own_ESB, used = distinct(text_ESB)
-        moved = [part.to(device) for part in (video_ESB, view_ESB, text_ESB // per_class, own_ESB)]
+        moved = [sent(part, device) for part in (video_ESB, view_ESB, text_ESB // per_class, own_ESB)]
         for step, count in enumerate(used.amax(dim=0).tolist()):
             video_EB, view_EB, label_EB, own_EB = (part[:, step] for part in moved)
             yield Batch(video_EB, view_EB, label_EB, texts_ESU[:, step, :count], own_EB, done + step)

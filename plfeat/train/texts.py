@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from plfeat.backbone.text import TextTower
+from plfeat.device import sent
 from plfeat.model.prompt import PromptLearner
 
 
@@ -91,7 +92,7 @@ class Templates(Source):
 
     def forward(self, texts_EU: torch.Tensor) -> Read:
         eot_EU = self.eot_P[texts_EU]
-        ids_EUL = self.ids_PL[texts_EU.to(self.ids_PL.device)][..., : int(eot_EU.max()) + 1]
+        ids_EUL = self.ids_PL[sent(texts_EU, self.ids_PL.device)][..., : int(eot_EU.max()) + 1]
         return _run(self.tower, self.tower.embed(ids_EUL), eot_EU, texts_EU, self.words)
 
 
@@ -111,7 +112,7 @@ class Fixed(Source):
         self.register_buffer("real_PL", real_PL, persistent=False)
 
     def forward(self, texts_EU: torch.Tensor) -> Read:
-        texts_EU = texts_EU.to(self.sentence_PD.device)
+        texts_EU = sent(texts_EU, self.sentence_PD.device)
         sentence_EUD = self.sentence_PD[texts_EU]
         if self.words_PLW is None or self.real_PL is None:
             return Read(sentence_EUD)
@@ -156,9 +157,9 @@ def _run(
         place_EU = None
     else:
         needed = (~filler_EU).flatten().nonzero()[:, 0]
-        embeddings, eot = embeddings[needed.to(embeddings.device)], eot[needed]
+        embeddings, eot = embeddings[sent(needed, embeddings.device)], eot[needed]
         place_EU = (~filler_EU).flatten().cumsum(0).view_as(texts_EU) - 1
-        place_EU = torch.where(filler_EU, place_EU[:, :1], place_EU).to(embeddings.device)
+        place_EU = sent(torch.where(filler_EU, place_EU[:, :1], place_EU), embeddings.device)
 
     def back(rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(0, texts_EU.shape) if place_EU is None else rows[place_EU]
@@ -171,4 +172,4 @@ def _run(
 
 def _real(words: torch.Tensor, eot_EU: torch.Tensor) -> torch.Tensor:
     place = torch.arange(words.shape[-2])
-    return ((place > 0) & (place < eot_EU[..., None])).to(words.device)
+    return sent((place > 0) & (place < eot_EU[..., None]), words.device)
