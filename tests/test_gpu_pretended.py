@@ -1,15 +1,22 @@
 """The GPU path without a GPU: on tensors that only say they are on `cuda`, no stream overtakes another, nothing waits
 that need not, and nothing is left behind on the CPU."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from pretended import GPU, Watch, pretended_gpu
 
 from plfeat.backbone.load import Backbone
+from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import Batches, FrameEncoder, deviation
 from plfeat.flows.encode import ShardMaker
+from plfeat.presets import train_config
 from plfeat.records import VideoRef
+from plfeat.train.build import Material, build_learner
+from plfeat.train.explain import explain
+from plfeat.train.matcher import Matcher
 from plfeat.video.crew import Decoded
 from plfeat.video.job import Answer, Job
 from plfeat.video.sampling import Sampler
@@ -93,3 +100,18 @@ def test_the_compiled_tower_meets_one_shape(toy_backbone: Backbone, monkeypatch:
     encoder.encode(encoder.fit(np.stack([PICTURE] * 20)), batch=16)
     assert asked == [{"dynamic": False}]
     assert set(shapes) == {(16, 3, *encoder.pixels.size)}
+
+
+@pytest.mark.parametrize("preset", ["text-tuned", "prompts", "plfeat"])
+def test_a_run_is_explained_where_its_contexts_are(preset: str, toy_backbone: Backbone) -> None:
+    """A tuned tower is the learner's own; the backbone's stays where it was."""
+    tower = TextTower(copy.deepcopy(toy_backbone.model), toy_backbone.tokenizer)
+    more = [] if preset == "prompts" else ["interaction.hidden=16", "interaction.text=mean"]
+    config = train_config(preset, overrides=["seeds=[0]", *more])
+    material = Material(tower, ("juggling apples", "folding boxes"), (), 4, 96, 2.0)
+    with pretended_gpu():
+        learner = build_learner([config], material, GPU)
+        assert isinstance(learner, Matcher)
+        why = explain(learner, ["a"], 1, torch.zeros(4, 96, device=GPU))
+        assert len(why.contexts) == config.context.tokens
+        assert len(why.frames) == 4

@@ -43,8 +43,8 @@ class Seen(TorchDispatchMode):
 
 
 def _like_clip(draw: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """40 texts `[40, 512]` and a video of each `[1, 40, 1, 512]`, with CLIP's cosines: texts among each other 0.8, videos
-    and texts 0.2, those that belong together 0.06 more."""
+    """40 texts `[40, 512]` and a video of each `[1, 40, 1, 512]`, with CLIP's cosines: texts among each other 0.8,
+    videos and texts 0.2, those that belong together 0.06 more."""
     common, apart = F.normalize(torch.randn(2, 512, generator=draw), dim=1)
     own, noise = F.normalize(torch.randn(2, 40, 512, generator=draw), dim=2)
     texts = F.normalize(2 * common + own, dim=1)

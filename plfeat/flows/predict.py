@@ -93,7 +93,7 @@ def _why(learner: Any, config: TrainConfig, material: Material, label: int, fram
     if config.text.source == "templates":
         template = config.text.template or material.templates[0]
     words = words_of(material.tower, material.classes[label], template, context.tokens, context.position)
-    return explain(learner, material.tower, words, label * learner.per_class, frames_TD)
+    return explain(learner, words, label * learner.per_class, frames_TD)
 
 
 def _kit(folder: Path, about: dict[str, Any], pretrained: str | None, device: str | None) -> Kit:

@@ -30,7 +30,7 @@ class Explanation:
 
 
 @torch.no_grad()
-def explain(matcher: Matcher, tower: TextTower, words: list[str], text: int, frames_TD: torch.Tensor) -> Explanation:
+def explain(matcher: Matcher, words: list[str], text: int, frames_TD: torch.Tensor) -> Explanation:
     """For one video and one text, which says these words."""
     texts_EU = torch.tensor([[text]])
     read, interaction = matcher.source(texts_EU), matcher.interaction
@@ -45,14 +45,16 @@ def explain(matcher: Matcher, tower: TextTower, words: list[str], text: int, fra
         frames_are = "attention" + ("; the score does not use it" if interaction.score == "video" else "")
         if attention_EUSL is not None:
             word_attention = attention_EUSL[0, 0][:, read.words[1][0, 0]].tolist()
-    prompts = matcher.source.prompts if isinstance(matcher.source, Prompts) else None
-    contexts_MW = None if prompts is None else prompts.contexts[0, 0 if prompts.shared else text]
+    source, contexts = matcher.source, []
+    if isinstance(source, Prompts):  # its own tower: one that was tuned is another than the backbone's, and elsewhere
+        prompts = source.prompts
+        contexts = nearest_words(source.tower, prompts.contexts[0, 0 if prompts.shared else text])
     return Explanation(
         words=words,
         word_attention=word_attention,
         frames=frames.tolist(),
         frames_are=frames_are,
-        contexts=[] if contexts_MW is None else nearest_words(tower, contexts_MW),
+        contexts=contexts,
     )
 
 
@@ -61,8 +63,8 @@ def nearest_words(tower: TextTower, contexts_MW: torch.Tensor, count: int = 3) -
     table = tower.token_embedding.weight
     distance, token = torch.cdist(contexts_MW[None].float(), table[None].float())[0].topk(count, largest=False)
     return [
-        [(_word(tower.tokenizer, int(t)), float(d)) for t, d in zip(tokens, distances, strict=True)]
-        for tokens, distances in zip(token, distance, strict=True)
+        [(_word(tower.tokenizer, t), d) for t, d in zip(tokens, distances, strict=True)]
+        for tokens, distances in zip(token.tolist(), distance.tolist(), strict=True)
     ]
 
 
