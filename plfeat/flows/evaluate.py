@@ -48,7 +48,8 @@ def evaluate(
     method = method_of(config, templates) if templates else method_of(config)
     method += ("" if own else f", from {origin}") + ("" if views in (None, cached) else f", views={views}")
     record = {
-        **about_run(cache, frames),
+        **about_run(cache, frames, on),
+        "numerics": about.get("numerics"),  # of the training: what is scored is scored in float32
         "split": split,
         "views": views or cached,
         "config": config.model_dump(mode="json"),

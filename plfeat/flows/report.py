@@ -90,12 +90,17 @@ def write_report(runs: list[Run], out: Path, title: str) -> Report:
 
 def _distinct(runs: list[Run], folders: list[Path] | None = None) -> list[Run]:
     """Copies of one run count once, also where it was tested again: alone and in a fleet the last bits may differ. Runs
-    over several caches say which, so that no row mixes them."""
+    over several caches say which, so that no row mixes them; so do those of one method that were made on several kinds
+    of device or in several precisions."""
     several = len({run.about.get("fingerprint") for run in runs}) > 1
+    makers: dict[str, set[str]] = {}
+    for run in runs:
+        makers.setdefault(run.method, set()).add(_maker(run))
     kept: dict[tuple[str, int], tuple[int, Run]] = {}
     for number, run in enumerate(runs):
         require_numbers(run)
         method = f"{run.method} @{run.about.get('fingerprint', '?')[:6]}" if several else run.method
+        method += f", {_maker(run)}" if len(makers[run.method]) > 1 else ""
         first, other = kept.setdefault((method, run.seed), (number, replace(run, method=method)))
         which = f"runs {folders[first]} and {folders[number]} are both" if folders else "two runs are"
         if other.id_N != run.id_N:
@@ -106,6 +111,11 @@ def _distinct(runs: list[Run], folders: list[Path] | None = None) -> list[Run]:
         if not np.allclose(other.scores_NC, run.scores_NC, rtol=0, atol=_SAME):
             raise DataError(f"{which} {method!r} with seed {run.seed}, but differ; report one")
     return [run for _, run in kept.values()]
+
+
+def _maker(run: Run) -> str:
+    made_by = run.about.get("numerics") or {"device": "cpu", "compute": "float32"}  # all there was before it was said
+    return f"{made_by['compute']} on {made_by['device']}"
 
 
 def _mean_hits(runs: list[Run], method: str) -> float:

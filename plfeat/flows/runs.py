@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from plfeat.backbone.text import TextTower
 from plfeat.config import TrainConfig, changes
+from plfeat.device import accelerator
 from plfeat.errors import DataError, UsageError
 from plfeat.files import sha256_of_json
 from plfeat.flows.backbones import backbone_of
@@ -21,6 +23,8 @@ from plfeat.report.runs import environment, load_run, save_run
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material
 from plfeat.train.checkpoint import forget_member
+
+_CPU = torch.device("cpu")
 
 
 def method_of(config: TrainConfig, templates: tuple[str, ...] = TEMPLATES) -> str:
@@ -55,22 +59,43 @@ def material_of(
     )
 
 
-def check_place(out: Path, method: str, cache: Cache, seeds: tuple[int, ...], resume: bool = False) -> None:
+def check_place(
+    out: Path,
+    method: str,
+    cache: Cache,
+    seeds: tuple[int, ...],
+    resume: bool = False,
+    made_by: dict[str, str] | None = None,
+) -> None:
     """One's own runs may be written over, and another training's where none of them stays beside the new ones; what is
-    resumed must be one's own."""
+    resumed must be one's own, and made on the same kind of device in the same precision."""
+    made_by = made_by or numerics(_CPU)
     for folder in sorted(out.glob("seed-*")):
         try:
             there = load_run(folder)
         except DataError:
             continue
-        if (there.method, there.about.get("fingerprint")) == (method, cache.fingerprint):
+        was = there.about.get("numerics", made_by)
+        same = (there.method, there.about.get("fingerprint")) == (method, cache.fingerprint)
+        if same and was == made_by:
             continue
+        if same and (resume or there.seed not in seeds):
+            raise UsageError(
+                f"{folder} was made on {was['device']} in {was['compute']}, here it would be on {made_by['device']} in "
+                f"{made_by['compute']}; say --device {was['device']}, or choose another --out"
+            )
         if resume or there.seed not in seeds:
             raise UsageError(f"{folder} is of another training ({there.method}); choose another --out or remove it")
 
 
-def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
-    """What every record says besides its own configuration."""
+def numerics(device: torch.device, compute: str = "float32") -> dict[str, str]:
+    """The kind of device that made a run, and the precision of its steps: with others it is another run."""
+    return {"device": device.type, "compute": compute}
+
+
+def about_run(cache: Cache, test: FrameSet, device: torch.device = _CPU) -> dict[str, Any]:
+    """What every record says besides its own configuration. `device` is where it was made."""
+    card = accelerator(device)
     return {
         "dataset": cache.spec["dataset"]["name"],
         "split": cache.evaluation,
@@ -78,7 +103,8 @@ def about_run(cache: Cache, test: FrameSet) -> dict[str, Any]:
         "fingerprint": cache.fingerprint,
         "list_sha256": cache.spec["dataset"]["list_sha256"],
         "missing": test.missing,
-        "environment": environment(),
+        "numerics": numerics(device),
+        "environment": environment() | ({"accelerator": card} if card else {}),
     }
 
 

@@ -18,14 +18,14 @@ from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
 from plfeat.flows.results import open_run
-from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
+from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, numerics, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import RECORD
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.checkpoint import forget_member, load_state, member_tensors, read_member, save_member, save_state
-from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, trainable
+from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, precision, trainable
 from plfeat.train.journal import Journal
 
 STATE = "unfinished.safetensors"
@@ -65,7 +65,7 @@ def train_frozen(
 
 def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trained:
     config, out = given.config, given.out
-    check_place(out, given.method, given.cache, config.seeds, resume)
+    check_place(out, given.method, given.cache, config.seeds, resume, given.made_by)
     trained = Trained([], missing=(given.seen.train.missing, given.seen.train.missing + len(given.seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
@@ -111,9 +111,15 @@ class _Given:
         return [self.config.model_copy(update={"seeds": (seed,)}) for seed in seeds]
 
     def name(self, seeds: tuple[int, ...]) -> str:
-        """A hash of all that decides what a fleet becomes."""
+        """A hash of all that decides what a fleet becomes, with the precision that unset `optim.compute` leads to."""
         settings = [member.model_dump(mode="json") for member in self.members(seeds)]
-        return sha256_of_json([self.method, settings, self.cache.fingerprint])
+        for one in settings:
+            one["optim"]["compute"] = self.made_by["compute"]
+        return sha256_of_json([self.method, settings, self.cache.fingerprint, self.made_by["device"]])
+
+    @property
+    def made_by(self) -> dict[str, str]:
+        return numerics(self.device, precision(self.config.optim.compute, self.device))
 
     @property
     def method(self) -> str:
@@ -160,7 +166,8 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
             _forget(folder)
             continue
         about = {
-            **about_run(given.cache, given.test),
+            **about_run(given.cache, given.test, given.device),
+            "numerics": given.made_by,
             "config": own.model_dump(mode="json"),
             "training": name,
             "protocol": protocol(fleet, member, given.seen),
@@ -223,6 +230,7 @@ def _keep(given: _Given, fleet: Fleet, name: str, last: dict[str, torch.Tensor],
         "templates": material.templates if config.text.source == "templates" else (),
         "start_scale": material.start_scale,
         "training": name,
+        "numerics": given.made_by,
     }
     if config.method == "tip-adapter-f":
         about["key_label"] = fleet.train.label_N[fleet.chosen_EN[member]].tolist()
