@@ -234,11 +234,24 @@ def _name(kit: Kit) -> str:
 
 
 def _flops_share(kit: Kit, frames: float) -> float | None:
-    from torch.utils.flop_counter import FlopCounterMode
-
     peak = next((value for name, value in _PEAK.items() if name in _name(kit)), None)
     if peak is None:
         return None
-    with FlopCounterMode(display=False) as counter:
-        kit.encoder.forward(kit.encoder.blank(1))
-    return counter.get_total_flops() * frames / peak
+    frame = kit.encoder.blank(1)
+    kit.encoder.join()
+    return counted(lambda: kit.encoder.tower(kit.encoder.pixels.normalise(frame))) * frames / peak
+
+
+def counted(work: Callable[[], object]) -> float:
+    """Floating-point operations. The counter knows products, but not those within a fused attention."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            work()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return float(counter.get_total_flops())

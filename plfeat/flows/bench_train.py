@@ -23,20 +23,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
-from torch.utils.flop_counter import FlopCounterMode
 
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
 from plfeat.config import TrainConfig, changes
+from plfeat.device import full_precision
 from plfeat.errors import UsageError
 from plfeat.flows.backbones import open_backbone
+from plfeat.flows.bench import counted
 from plfeat.loss.match import matching_loss
 from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.train.build import Material, build_learner
 from plfeat.train.fleet import Fleet, Samples
 
+_LARGE = {"cpu": 2048, "cuda": 8192}  # rows of a product that nothing but the arithmetic limits
 _DOES = "balancing carrying catching cleaning cutting drawing dropping fixing folding holding juggling kicking lifting "
 _DOES += "opening painting pouring pushing stacking throwing washing"
 _WITH = "apples balls bottles bowls boxes bricks candles chairs clothes coins cups doors eggs flowers knives ladders "
@@ -105,7 +107,7 @@ def bench_train(
             "live": (live.epoch, 1),
         }
         difference = abs(naive.loss_of(0) - _first_loss(one, naive))
-        flops = {name: _flops(way) / steps / count for name, (way, count) in ways.items()}  # warms up as well
+        flops = {name: counted(way) / steps / count for name, (way, count) in ways.items()}  # warms up as well
         seconds = _rounds({name: way for name, (way, _) in ways.items()}, repeats, on, tick)
     samples_s = {name: batch * steps * ways[name][1] / statistics.median(spent) for name, spent in seconds.items()}
 
@@ -114,7 +116,7 @@ def bench_train(
         share = ways[lower][1] / ways[upper][1]
         return statistics.median(share * u / b for u, b in zip(seconds[upper], seconds[lower], strict=True))
 
-    matmul = _matmul_flops(on)
+    matmul = _matmul_flops(on, torch.bfloat16 if one.halved else torch.float32)
     return Pace(
         device=torch.cuda.get_device_name(on) if on.type == "cuda" else f"cpu, {torch.get_num_threads()} threads",
         model=model,
@@ -277,12 +279,6 @@ def _first_loss(fleet: Fleet, naive: _Naive) -> float:
     return loss
 
 
-def _flops(way: Callable[[], None]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        way()
-    return float(counter.get_total_flops())
-
-
 def _timed(way: Callable[[], None], device: torch.device) -> float:
     started = time.perf_counter()
     way()
@@ -291,13 +287,15 @@ def _timed(way: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _matmul_flops(device: torch.device, size: int = 2048) -> float:
-    """Floating-point operations a second of one large product; the best of a few."""
-    left, right = torch.randn(2, size, size, device=device)
+def _matmul_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of one large product in the step's own precision; the best of a few."""
+    size = _LARGE[device.type]
+    left, right = torch.randn(2, size, size, device=device, dtype=dtype)
 
     def multiply() -> None:
         for _ in range(4):
             left @ right
 
-    multiply()
-    return 4 * 2 * size**3 / min(_timed(multiply, device) for _ in range(8))
+    with full_precision(device):
+        multiply()
+        return 4 * 2 * size**3 / min(_timed(multiply, device) for _ in range(8))

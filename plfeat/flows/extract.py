@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from plfeat.config import ExtractConfig
+from plfeat.device import enough_memory
 from plfeat.files import write_json
-from plfeat.flows.make import make_here, make_on_ray
+from plfeat.flows.make import make_here, make_on_ray, smaller
 from plfeat.flows.probe import measured
 from plfeat.flows.progress import Pace, Progress
 from plfeat.flows.texts import keep_texts
-from plfeat.flows.work import Means, Portion, prepare
+from plfeat.flows.work import Means, Portion, Work, prepare
 from plfeat.records import Tick
 from plfeat.shards.folder import Books, Tally, claim
 from plfeat.shards.schema import FAILED, Shard
@@ -33,17 +34,21 @@ class Extraction:
 
 def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, means: Means | None = None) -> Extraction:
     """Every video of a dataset, once. Running it again continues; a video that cannot be decoded never stops it."""
-    means = means or Means()
     started = time.perf_counter()
     work = prepare(config, root)
-    folder = work.folder(cache_root)
+    with enough_memory(smaller(work.kit.batch)):
+        return _extract(work, root, work.folder(cache_root), tick, means or Means(), started)
+
+
+def _extract(work: Work, root: Path, folder: Path, tick: Tick, means: Means, started: float) -> Extraction:
     if not (folder / "spec.json").exists():
         work.spec["measured"] = measured(work, means)
     claim(folder, work.spec)
     if not (folder / "made.json").exists():
-        settings = config.model_dump(mode="json")
+        settings = work.kit.config.model_dump(mode="json")
         for name in ("lists", "names", "weights"):  # wherever the next command is given
             settings[name] = settings[name] and str(Path(settings[name]).absolute())
+        settings["device"] = settings["device"] and work.kit.encoder.device.type  # there may be fewer there
         write_json(folder / "made.json", {"root": str(root.absolute()), "config": settings})
     text = keep_texts(folder, work.kit, work.dataset.classes, means.templates)
     number, count = means.part

@@ -15,6 +15,7 @@ from typing import Any
 
 from plfeat.backbone.vision import one_thread
 from plfeat.config import ExtractConfig
+from plfeat.device import enough_memory
 from plfeat.errors import PlfeatError, UsageError, first_line
 from plfeat.flows.encode import ShardMaker
 from plfeat.flows.progress import Pace, Progress
@@ -54,9 +55,10 @@ def make_on_ray(work: Work, todo: list[Portion], means: Means, progress: Progres
     videos under the same paths; the finished shards come here."""
     with redirect_stdout(sys.stderr):  # Ray tells of lost machines on stdout, which belongs to results
         ray = _connect(means.address)
-        on_gpu = work.kit.encoder.device.type == "cuda"
-        task = ray.remote(num_cpus=means.workers, num_gpus=int(on_gpu), max_retries=_RETRIES)(_make_one)
-        config = work.kit.config.model_dump(mode="json")
+        kind = work.kit.encoder.device.type
+        means = replace(means, workers=_share(means.workers, kind, ray.nodes()))
+        task = ray.remote(**_needs(means.workers, kind))(_make_one)
+        config = work.kit.config.model_dump(mode="json") | {"device": kind}  # which one of them is for Ray to say
         waiting = {
             task.remote(
                 config, work.kit.about, portion, {v.id: work.sizes[v.id] for v in portion.videos}, means
@@ -82,6 +84,18 @@ def make_on_ray(work: Work, todo: list[Portion], means: Means, progress: Progres
             ray.shutdown()
 
 
+def _share(workers: int, kind: str, nodes: list[dict[str, Any]]) -> int:
+    """Decoders of a task: on a machine with several GPUs each has its share of the cores, or one would work alone."""
+    found = [node["Resources"] for node in nodes if node["Alive"] and kind == "cuda"]
+    shares = [int(has.get("CPU", 1) // has["GPU"]) for has in found if has.get("GPU")]
+    return max(1, min([workers, *shares]))
+
+
+def _needs(workers: int, kind: str) -> dict[str, Any]:
+    """Of a task. Unless told otherwise, Ray ends a process that used a GPU after one task, and the model with it."""
+    return {"num_cpus": workers, "num_gpus": int(kind == "cuda"), "max_retries": _RETRIES, "max_calls": 0}
+
+
 def _make_one(
     config: dict[str, Any], about: dict[str, Any], portion: Portion, sizes: dict[str, int | None], means: Means
 ) -> Made:
@@ -92,8 +106,16 @@ def _make_one(
     with one_thread(kit.encoder.device), kit.crew(means) as crew:
         absent = frozenset(video for video, size in sizes.items() if size is None)
         clips = crew.run(maker.job(v, sizes[v.id]) for v in portion.videos if v.id not in absent)
-        shard = maker.make(portion.videos, clips, absent, lambda done: None)
+        with enough_memory(smaller(kit.batch)):
+            shard = maker.make(portion.videos, clips, absent, lambda done: None)
         return Made(portion.name, shard_bytes(shard), _pace(crew, maker, means))
+
+
+def smaller(batch: int) -> str:
+    """What to do where a GPU's memory is too small."""
+    return (
+        f"--set batch={max(1, batch // 2)} takes less (the batch is part of a cache's name: it becomes another cache)"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from plfeat.backbone.vision import Batches, deviation
+from plfeat.device import accelerator
 from plfeat.errors import DataError
 from plfeat.flows.work import Means, Work
 from plfeat.video.crew import Crew, Decoded
@@ -36,10 +37,12 @@ class Estimate:
 
 def measured(work: Work, means: Means) -> dict[str, Any]:
     """What the spec says besides what was decided: the cosine between features of the fast and of open_clip's own
-    preprocess, over a few pictures of this very dataset."""
+    preprocess, over a few pictures of this very dataset; and on which GPU it was begun."""
     with work.kit.crew(replace(means, workers=1)) as crew:
         pictures = [_middle(clip) for clip in _look(work, crew, _FEW) if not clip.answer.error]
-    return {"preprocess": deviation(work.kit.encoder, work.kit.backbone.preprocess, pictures)}
+    encoder, card = work.kit.encoder, accelerator(work.kit.encoder.device)
+    found = {"preprocess": deviation(encoder, work.kit.backbone.preprocess, pictures)}
+    return found | ({"accelerator": card} if card else {})
 
 
 def estimate(work: Work, means: Means) -> Estimate:

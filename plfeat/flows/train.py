@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, TrainConfig
+from plfeat.device import enough_memory
 from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
@@ -59,8 +60,17 @@ def train_frozen(
             raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
         with claimed(out):
             return Trained(classical(config, cache, out, pretrained))
-    with claimed(out):
+    with claimed(out), enough_memory(_smaller(config)):
         return _train(_gather(config, cache, out, chosen, pretrained), tick, resume, track)
+
+
+def _smaller(config: TrainConfig) -> str:
+    """What to do where a GPU's memory is too small. A fleet of fewer seeds is the same training of each."""
+    batch = f"--set optim.batch={max(2, config.optim.batch // 2)} takes less, in another training"
+    if len(config.seeds) == 1 or config.text.tune:
+        return batch
+    few = config.seeds[: max(1, len(config.seeds) // 2)]
+    return f"--set 'seeds=[{','.join(map(str, few))}]', a few seeds at a time, takes less and trains the same; {batch}"
 
 
 def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trained:

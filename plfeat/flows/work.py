@@ -9,6 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.vision import Batches, FrameEncoder, choose_device
 from plfeat.config import ExtractConfig
@@ -31,8 +33,20 @@ OTHER = {"decord": "pyav", "pyav": "decord"}
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that this process may use, where the system tells; of several that torchrun started here, its share."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(1, _number(os.environ, "LOCAL_WORLD_SIZE", 1)))
+
+
+def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
+    said = environment.get(name, "")
+    return int(said) if said.isdecimal() else otherwise
+
+
+def local_device(wanted: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """The device, where there are several of a kind that of this process among those of its machine."""
+    device, rank = choose_device(wanted), _number(environment, "LOCAL_RANK", _number(environment, "SLURM_LOCALID", 0))
+    return f"cuda:{rank % torch.cuda.device_count()}" if device == "cuda" and rank else device
 
 
 @dataclass(frozen=True)
@@ -138,7 +152,7 @@ def prepare(config: ExtractConfig, root: Path) -> Work:
 def gather(config: ExtractConfig) -> Kit:
     decoder = config.decoder or DEFAULT
     decoders = _about_decoders(decoder, config.fallback)
-    device = choose_device(config.device)
+    device = local_device(config.device)
     compute = config.compute or ("float32" if device == "cpu" else "float16")
     backbone = open_backbone(config.model, _weights(config), config.activation, config.preprocess.said)
     encoder = FrameEncoder(backbone.model, backbone.preprocess, device, compute, config.also, config.compile)
