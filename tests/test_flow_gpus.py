@@ -76,7 +76,7 @@ def test_on_ray_a_process_with_a_gpu_keeps_its_model_for_the_next_shard(monkeypa
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(num_cpus=1, num_gpus=1, log_to_driver=False, object_store_memory=100 << 20)
     try:
-        task = ray.remote(**_needs(1, "cuda"))(os.getpid)
+        task = ray.remote(**_needs(1, "cuda"))(lambda: os.getpid())
         assert len({ray.get(task.remote()) for _ in range(3)}) == 1
     finally:
         ray.shutdown()
