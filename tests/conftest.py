@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 from by_file import ByFile, spread
+from hypothesis import HealthCheck, settings
 
 from plfeat.backbone import load as loading
 from plfeat.backbone.load import Backbone
@@ -34,6 +35,9 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THR
 """For commands run as processes of their own, from any folder."""
 
 torch.set_num_threads(1)  # what is computed here is small: beside other work two threads only wait for each other
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # how long an example takes says how busy the machine is
 
 # pure functions, asked for the same by every command: once a process is enough
 loading.token_table, open_clip.get_tokenizer = cache(loading.token_table), cache(open_clip.get_tokenizer)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ONE
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from plfeat.config import ExtractConfig, build
@@ -126,6 +126,7 @@ def test_other_types_hold_the_same_numbers(small_cache: Cache, small_folder: Pat
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=20))
+@example([1 + 2**-8, 1 + 3 * 2**-8])  # half-way, between an even one below and above
 def test_bfloat16_is_rounded_as_torch_rounds_it(values: list[float]) -> None:
     floats = np.array(values, np.float32)
     expected = torch.from_numpy(floats).to(torch.bfloat16).float().numpy()

@@ -84,6 +84,7 @@ def test_the_permutation_test_agrees_with_exact_mcnemar_for_one_seed() -> None:
     a, b = (rng.random((1, 300)) < 0.5).astype(float), (rng.random((1, 300)) < 0.42).astype(float)
     assert paired_p(a, b) == pytest.approx(mcnemar_p(a[0], b[0]), abs=0.02)
     assert paired_p(a, a) == 1.0
+    assert paired_p(np.array([[1.0, 1.0]]), np.array([[0.0, 0.0]])) == pytest.approx(0.5, abs=0.02)  # 2 of 4 signs
 
 
 def test_without_a_difference_p_is_uniform() -> None:

@@ -120,6 +120,8 @@ def test_tip_adapters_numbers_are_the_best_of_the_grid_on_held_videos() -> None:
     alpha, beta, best = choose_tip(held, held_label, keys, label, text, 5.0, (4.0, 0.5, 0.0, 3.0), (5.0, 1.0))
     assert best == pytest.approx(max(accuracy.values()))
     assert (alpha, beta) == min(pair for pair in grid if accuracy[pair] == max(accuracy.values()))
+    exact = choose_tip(keys, label, keys, label, text, 5.0, (400.0, 40.0), (50.0, 5.0))
+    assert exact == (40.0, 5.0, 1.0)  # all of them are right about the keys themselves
 
 
 def test_nothing_that_chooses_ever_sees_a_test_video() -> None:

@@ -14,9 +14,10 @@ from plfeat.config import TrainConfig, build
 from plfeat.errors import DataError
 from plfeat.flows.report import report, summarise
 from plfeat.flows.runs import method_of
-from plfeat.metrics.compare import metrics_of
+from plfeat.metrics.compare import contrasts, metrics_of, rows_of
 from plfeat.records import Run
 from plfeat.report.runs import environment, find_runs, load_run, save_run
+from plfeat.report.table import cells, contrast_cells
 from plfeat_cli.main import main
 
 
@@ -104,6 +105,17 @@ def test_report_rebuilds_the_table_from_the_records_alone(tmp_path: Path) -> Non
     assert lines[1]["step_p"]
     with Image.open(tmp_path / "out" / "confusion.png") as picture:
         assert min(picture.size) > 300
+
+
+def test_what_is_significant_is_marked_and_what_is_not_is_said(tmp_path: Path) -> None:
+    luck, other = _run("luck"), _run("other luck", 1)
+    skill = replace(_run("skill", 2), scores_NC=np.eye(4, dtype=np.float32)[np.arange(40) % 4])
+    lines = cells(rows_of([luck, other, skill]))
+    assert lines[2][-1].endswith(" n.s.")
+    assert lines[3][-1] == "<0.001"
+    header, *rest = contrast_cells(contrasts([luck, other, skill], "luck"))
+    assert header[1] == "all (n = 40)"
+    assert {line[0]: line[1].endswith(" *") for line in rest} == {"other luck": False, "skill": True}
 
 
 def test_copies_of_a_run_count_once_and_two_runs_under_one_name_are_refused(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_any_view_can_be_computed_alone_and_no_two_share_their_numbers(video: st
     longer = sampler.choose(seconds, video, views + 3)
     assert [a.tolist() for a in longer[:views]] == [a.tolist() for a in chosen]
     assert sampler.choose(seconds, video + "x", views)[0].tolist() != chosen[0].tolist()
+    assert Sampler(frames=8, seed=seed + 1).choose(seconds, video, views)[0].tolist() != chosen[0].tolist()
 
 
 def test_one_view_is_the_centres_whatever_the_seed() -> None:
