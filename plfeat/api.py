@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from plfeat.config import ExtractConfig, build
 from plfeat.flows import extract as _extract
 from plfeat.flows import predict as _predict
 from plfeat.flows.caches import choose_cache
@@ -13,7 +12,7 @@ from plfeat.flows.report import summarise
 from plfeat.flows.runs import run_name
 from plfeat.flows.train import Trained, train_frozen
 from plfeat.flows.work import Means
-from plfeat.presets import train_config
+from plfeat.presets import extract_config, train_config
 from plfeat.records import Run, Tick, silent
 from plfeat.shards.reader import Cache
 
@@ -25,7 +24,7 @@ def extract(
 ) -> Cache:
     """The features of every video of a dataset; made where they are not there yet. A video that cannot be read is a
     line of the cache's ledger, not an error."""
-    config = build(ExtractConfig, overrides=settings, settings={"dataset": dataset})
+    config = extract_config(overrides=settings, settings={"dataset": dataset})
     place = Path(root or Path(os.environ.get("PLFEAT_DATA", "data")) / dataset)
     return open_cache(_extract.extract(config, place, _caches(cache), tick).path)
 

@@ -184,6 +184,11 @@ class LossConfig(Config):
     pairs: Literal["sentence", "all"] = "sentence"
     candidates: Literal["batch", "all"] = "batch"  # what a video is matched against: its batch's texts, or every class
 
+    @property
+    def matches(self) -> bool:
+        """Videos and texts, and joint features and texts: their two coefficients are the same."""
+        return bool(self.video_to_text or self.text_to_video)
+
     @model_validator(mode="after")
     def _something(self) -> "LossConfig":
         if self.video_to_text == self.text_to_video == self.contrastive == 0:
@@ -194,7 +199,7 @@ class LossConfig(Config):
 
 
 class OptimConfig(Config):
-    """AdamW, warm-up, half a cosine. The warm-up never takes more than half of the epochs."""
+    """AdamW, warm-up, half a cosine. The warm-up takes at most half of the epochs, a batch at most all videos."""
 
     rate: Rate = 2e-3  # of the contexts
     module_rate: Rate = 5e-4  # of the head and the interaction module
@@ -205,12 +210,17 @@ class OptimConfig(Config):
     beta2: float = Field(0.999, ge=0, lt=1)
     batch: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] = 64
     epochs: Count = 50
-    warmup_epochs: int = Field(5, ge=0, strict=True)
+    warmup_epochs: int | None = Field(None, ge=0, strict=True)  # 5, or half of the epochs where these are fewer than 10
     compute: Literal["float32", "bfloat16"] | None = None  # of a step; bfloat16 on a GPU, float32 on a CPU
 
     @property
     def rate_of_scale(self) -> float:
         return self.rate if self.scale_rate is None else self.scale_rate
+
+    @property
+    def warmup(self) -> float:
+        """In epochs."""
+        return min(5 if self.warmup_epochs is None else self.warmup_epochs, self.epochs / 2)
 
 
 class ProbeConfig(Config):
@@ -278,13 +288,19 @@ class TrainConfig(Config):
             raise ValueError(
                 "loss.contrastive and loss.joint are losses of the interaction module; set interaction.kind"
             )
-        if kind == "own" and (loss.joint or not loss.contrastive):
+        if kind == "own" and (loss.joint or (not loss.contrastive and self.interaction.score != "video")):
             raise ValueError("interaction.kind=own learns from loss.contrastive alone; loss.joint needs pairwise")
         if kind == "pairwise" and not (loss.contrastive or loss.joint):
             raise ValueError("interaction.kind=pairwise learns from loss.joint or loss.contrastive; both are 0")
         learns = self.learns_text or self.head.kind != "mean" or kind != "none" or self.scale.learn
         if self.method == "match" and not learns:
             raise ValueError("with mean frames, fixed texts and scale.learn=false nothing learns; see preset zero-shot")
+        hears_module = self.interaction.score != "video" or self.learns_text
+        if self.method == "match" and not loss.matches and not hears_module:
+            raise ValueError(
+                "with loss.video_to_text and loss.text_to_video at 0 nothing that is scored would learn; let contexts "
+                "learn, or score the joint feature"
+            )
         return self
 
 
@@ -317,9 +333,10 @@ def build(
         raise UsageError(f"config{found}") from error
 
 
-def given(key: str, file: Path | None, overrides: Iterable[str], settings: dict[str, Any] | None) -> list[Any]:
-    """What a top-level key is set to, in each place that sets it."""
-    return [layer[key] for layer in _layers(file, overrides, settings or {}) if key in layer]
+def given(file: Path | None, overrides: Iterable[str], settings: dict[str, Any] | None) -> list[tuple[str, Any]]:
+    """Every dotted key that is set, with its value, in each place that sets it; None sets nothing."""
+    layers = _layers(file, overrides, settings or {})
+    return [(key, value) for layer in layers for key, value in _leaves(layer) if value is not None]
 
 
 def _layers(file: Path | None, overrides: Iterable[str], settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -346,6 +363,18 @@ def changes(config: Config, base: Config) -> dict[str, Any]:
     """The dotted keys in which `config` differs from `base`, with its values."""
     before = dict(_leaves(base.model_dump(mode="json")))
     return {key: value for key, value in _leaves(config.model_dump(mode="json")) if value != before[key]}
+
+
+def reset(config: AnyConfig, base: AnyConfig, keys: Iterable[str]) -> AnyConfig:
+    """`config` with `base`'s values of some dotted keys, whether they fit together or not."""
+    for key in keys:
+        section, _, name = key.rpartition(".")
+        if section:
+            inner = getattr(config, section).model_copy(update={name: getattr(getattr(base, section), name)})
+            config = config.model_copy(update={section: inner})
+        else:
+            config = config.model_copy(update={name: getattr(base, name)})
+    return config
 
 
 def _refuse_unknown_keys(cls: type[Config], tree: dict[str, Any]) -> None:

@@ -1,14 +1,28 @@
 """Named settings: the method as its paper says, as its release does, as plfeat would, and what it is measured against.
 
 Each is what differs from the defaults of `config.TrainConfig`, by dotted key. Where the paper is silent and what was
-chosen then is said beside the key.
+chosen then is said beside the key. What is set beyond that has to change something: two tables say which keys, in which
+configuration, would not.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from plfeat.config import LEARNED, TEXTLESS, InteractionConfig, TrainConfig, build, changes, given, known_keys
+from pydantic import ValidationError
+
+from plfeat.config import (
+    LEARNED,
+    TEXTLESS,
+    ExtractConfig,
+    InteractionConfig,
+    TrainConfig,
+    build,
+    changes,
+    given,
+    known_keys,
+    reset,
+)
 from plfeat.errors import UsageError
 from plfeat.registry import Registry
 
@@ -90,32 +104,69 @@ def train_config(
     """A preset, changed by a file, by settings, by overrides. One of these may name the preset as well; without any it
     is `prompts`. What is changed has to change something, or a table would name a difference that is none."""
     overrides = tuple(overrides)
-    named = {str(name) for name in (preset, *given("preset", file, overrides, settings)) if name is not None}
+    said = (value for key, value in given(file, overrides, settings) if key == "preset")
+    named = {str(name) for name in (preset, *said) if name is not None}
     if len(named) > 1:
         raise UsageError(f"two presets are named, {' and '.join(sorted(map(repr, named)))}; choose one")
     name = next(iter(named), "prompts")
-    base = {"preset": name, **PRESETS[name]}
-    config = build(TrainConfig, file, overrides, settings, base=base)
-    idle = sorted(idle_keys(config) & changes(config, build(TrainConfig, base=base)).keys())
+    plain = {"preset": name, **PRESETS[name]}
+    config, base = build(TrainConfig, file, overrides, settings, base=plain), build(TrainConfig, base=plain)
+    _require_room_to_warm_up(config)
+    config = settled(config)
+    idle = sorted(_idle_changes(config, base))
     if idle:
         raise UsageError(f"config: {', '.join(idle)} would change nothing here; leave it out")
     return config
 
 
+def settled(config: TrainConfig) -> TrainConfig:
+    """The same, without what is set to what it would be anyway."""
+    optim, tip = config.optim, config.tip
+    same = {
+        "optim.warmup_epochs": optim.warmup == min(5, optim.epochs / 2),
+        "optim.scale_rate": optim.scale_rate == optim.rate,
+        "tip.alpha": config.method == "tip-adapter-f" and tip.alpha == 1.0,
+        "tip.beta": config.method == "tip-adapter-f" and tip.beta == 5.5,
+    }
+    return reset(config, TrainConfig(), (key for key, is_same in same.items() if is_same))
+
+
+def _require_room_to_warm_up(config: TrainConfig) -> None:
+    asked, epochs = config.optim.warmup_epochs, config.optim.epochs
+    if asked is not None and 2 * asked > epochs:
+        raise UsageError(
+            f"config: optim.warmup_epochs={asked} is more than half of optim.epochs={epochs}; at most {epochs // 2}"
+        )
+
+
+def _idle_changes(config: TrainConfig, base: TrainConfig) -> set[str]:
+    """What could be left as it is in `base` without a difference. What could not, because nothing would fit together
+    then, has its reason."""
+    idle = idle_keys(config) & changes(config, base).keys()
+    return idle if _fits(config, base, idle) else {key for key in idle if _fits(config, base, {key})}
+
+
+def _fits(config: TrainConfig, base: TrainConfig, keys: Iterable[str]) -> bool:
+    try:
+        TrainConfig.model_validate(reset(config, base, keys).model_dump())
+    except ValidationError:
+        return False
+    return True
+
+
 def idle_keys(config: TrainConfig) -> set[str]:
     """The dotted keys that do nothing with such a configuration; a table would name them as if they did."""
     method, text, inner, loss = config.method, config.text, config.interaction, config.loss
-    scale, optim = config.scale, config.optim
     learned, matched, textless = method in LEARNED, method == "match", method in TEXTLESS
-    learns_text, mean = config.learns_text, config.head.kind == "mean"
-    # trained beside the rest, the module is heard through the texts that it shares with it, or the scale, or the score
-    carries = scale.learn and not (mean and scale.test)
-    unheard = not learns_text and inner.score == "video" and (inner.kind == "own" or not loss.joint or not carries)
-    alone = inner.kind == "none" or unheard
-    # a scale that is not the one of the test is heard through what learns beside it; where nothing does, so is nothing
-    deaf = matched and bool(scale.test) and mean and alone and not learns_text
+    contexts, mean = text.source == "contexts" and config.context.learn, config.head.kind == "mean"
+    joint = loss.matches and loss.joint != 0
+    heard = _heard(config)
+    alone, scaled = "module" not in heard, loss.matches and "scale" in heard
+    unasked = matched and inner.score == "joint" and not (loss.matches and heard & {"texts", "scale"})  # the head
+    deaf = matched and not heard  # such as a scale, where another is tested with
+    weightless = method.startswith("tip-adapter") and config.tip.alpha == 0  # the cached videos
     idle = {
-        "data": method == "zero-shot",
+        "data": method == "zero-shot" or weightless,
         "data.shots": deaf,
         "data.holdout": deaf,
         "text": textless,
@@ -124,36 +175,93 @@ def idle_keys(config: TrainConfig) -> set[str]:
         "text.tune": not matched,
         "context": textless or text.source == "templates",
         "context.phrase": config.context.start == "random",
-        "head": method not in ("match", "linear"),
+        "head": method not in ("match", "linear") or unasked,
         "head.layers": not config.head.kind.startswith("transf"),
         "head.heads": not config.head.kind.startswith("transf"),
         "head.dropout": config.head.kind != "transf_cls",
         "interaction": not matched,
         **{f"interaction.{key}": alone for key in InteractionConfig.model_fields if key not in ("kind", "score")},
-        "interaction.kind": unheard,
+        "interaction.kind": alone or not joint,  # without it `own` and `pairwise` are one
         "interaction.score": inner.kind == "none",
+        "interaction.steps": alone or inner.text != "parsed",
         "scale": not matched,
-        "scale.learn": deaf,
+        "scale.learn": not loss.matches or "scale" not in _heard(config, scale_learns=True),
         "loss": not matched or deaf,
-        "loss.contrastive": unheard,
-        "loss.temperature": unheard or not loss.contrastive,
-        "loss.pairs": unheard or not loss.contrastive,
-        "loss.labels": loss.candidates == "all",
-        "optim": not learned or deaf,
-        "optim.scale_rate": not matched or not scale.learn,
-        "optim.rate": not matched
-        or (
-            (text.source == "templates" or not config.context.learn) and not (scale.learn and optim.scale_rate is None)
-        ),
-        "optim.module_rate": matched and config.head.kind == "mean" and alone,
+        "loss.joint": not loss.matches,
+        "loss.contrastive": alone and not config.learns_text,
+        "loss.temperature": not loss.contrastive or (alone and not config.learns_text),
+        "loss.pairs": not loss.contrastive or (alone and not config.learns_text),
+        "loss.labels": loss.candidates == "all" or not loss.matches,
+        "loss.candidates": not loss.matches,
+        "optim": not learned or deaf or weightless,
+        "optim.rate": not matched or not (contexts or (scaled and config.optim.scale_rate is None)),
+        "optim.scale_rate": not matched or not scaled,
+        "optim.module_rate": matched and mean and alone,
         "optim.weight_decay": method == "tip-adapter-f"
-        or (matched and not learns_text and config.head.kind in ("mean", "conv1d") and alone),
+        or (matched and not config.learns_text and config.head.kind in ("mean", "conv1d") and alone),
         "optim.encoder_rate": not text.tune,
         "probe": method != "linear-probe",
         "tip": not method.startswith("tip-adapter"),
-        "select": not learned or deaf or optim.epochs == 1,
+        "tip.beta": weightless,
+        "select": not learned or deaf or weightless or config.optim.epochs == 1,
     }
-    if inner.text != "parsed":
-        idle["interaction.steps"] = True
+    return _below(idle, TrainConfig)
+
+
+def _heard(config: TrainConfig, scale_learns: bool = False) -> set[str]:
+    """Of what learns, what the score hears: by itself, or through a loss that it shares with what is heard."""
+    inner, loss, scale = config.interaction, config.loss, config.scale
+    learns = {
+        "texts": config.learns_text,
+        "head": config.head.kind != "mean",
+        "scale": scale.learn or scale_learns,
+        "module": inner.kind != "none",
+    }
+    scored = {
+        "texts": True,
+        "head": inner.score != "joint",
+        "scale": not scale.test,
+        "module": inner.score != "video",
+    }
+    shared = [
+        {"texts", "head", "scale"} if loss.matches else set(),
+        {"texts", "module", "scale"} if loss.matches and loss.joint else set(),
+        {"texts", "module"} if loss.contrastive else set(),
+    ]
+    heard = {part for part, does in learns.items() if does and scored[part]}
+    for _ in learns:
+        heard |= {part for parts in shared if parts & heard for part in parts if learns[part]}
+    return heard
+
+
+def extract_config(
+    file: Path | None = None, overrides: Iterable[str] = (), settings: Settings | None = None
+) -> ExtractConfig:
+    """Defaults, changed by a file, by settings, by overrides. Whatever is set has to matter, or another cache would be
+    expected than the one that comes; also where it is set to its default, as in `--frames 8 --fps 2`."""
+    overrides = tuple(overrides)
+    config = build(ExtractConfig, file, overrides, settings)
+    idle = sorted(idle_of_extraction(config) & {key for key, _ in given(file, overrides, settings)})
+    if idle:
+        raise UsageError(f"config: {', '.join(idle)} would change nothing here; leave it out")
+    return config
+
+
+def idle_of_extraction(config: ExtractConfig) -> set[str]:
+    """The dotted keys that do nothing with such a configuration."""
+    sample = config.sample
+    dense = sample.every is not None or sample.fps is not None
+    idle = {
+        "lists": config.dataset in ("folder", "toy"),  # the folders are the list
+        "fold": config.dataset not in ("ucf101", "hmdb51"),
+        "sample.frames": dense,
+        "sample.cap": not dense,
+        "sample.seed": max(sample.views, sample.test_views) == 1,  # one view looks at the centres
+    }
+    return _below(idle, ExtractConfig)
+
+
+def _below(idle: dict[str, bool], cls: type[TrainConfig] | type[ExtractConfig]) -> set[str]:
+    """The keys of `cls` at or under those that do nothing."""
     roots = [key for key, does_nothing in idle.items() if does_nothing]
-    return {key for key in known_keys(TrainConfig) if any(f"{key}.".startswith(f"{root}.") for root in roots)}
+    return {key for key in known_keys(cls) if any(f"{key}.".startswith(f"{root}.") for root in roots)}

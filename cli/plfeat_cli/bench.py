@@ -29,11 +29,11 @@ def bench_extract(
     """Decoding, encoding, both together, and the reader, against their limits and against a plain extractor."""
     from contextlib import nullcontext
 
-    from plfeat.config import ExtractConfig, build
     from plfeat.flows.bench import bench_extract, bench_read, own_clips
     from plfeat.flows.work import Means
+    from plfeat.presets import extract_config
 
-    settings = build(ExtractConfig, config, sets or (), {"dataset": dataset, "model": model, "pretrained": pretrained})
+    settings = extract_config(config, sets or (), {"dataset": dataset, "model": model, "pretrained": pretrained})
     with (
         output.progress(quiet) as tick,
         own_clips(clips, tick) if root is None else nullcontext(root) as place,

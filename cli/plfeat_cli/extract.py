@@ -117,10 +117,12 @@ def extract(
     quiet: Quiet = False,
 ) -> None:
     """Cache the frozen frame features of every video. Run it again to continue."""
-    from plfeat.config import ExtractConfig, build
+    from plfeat.presets import extract_config
 
     if engine not in ("local", "ray"):
         raise UsageError(f"--engine {engine}: expected local or ray")
+    if address is not None and engine != "ray":
+        raise UsageError(f"--address {address}: only --engine ray has a cluster")
     if tokens not in (None, "patch"):
         raise UsageError(f"--tokens {tokens}: only patch is known")
     chosen = {
@@ -145,7 +147,7 @@ def extract(
         "device": device,
     }
     given = {key: value for key, value in chosen.items() if value is not None}
-    settings = build(ExtractConfig, config, sets or (), given)
+    settings = extract_config(config, sets or (), given)
     kind, _, seed = (settings.pretrained or "").partition(":")
     if kind == "random" and seed.isdecimal():  # any other is a mistake, of which nothing else is said
         output.say("random weights: these features mean nothing", quiet)

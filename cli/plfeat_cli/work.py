@@ -92,6 +92,8 @@ def train(
     _finish(summarise(done.runs), as_json, quiet, runs=folder)
     if done.missing[0]:
         output.say("{} of {} training videos have no features".format(*done.missing), quiet)
+    for remark in done.remarks:
+        output.say(remark, quiet)
     if done.diverged:
         raise PlfeatError(
             f"{len(done.runs)} runs are whole, but training diverged for {diverged(done)}; try lower rates"

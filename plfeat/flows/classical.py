@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from plfeat.config import TrainConfig
 from plfeat.errors import UsageError
+from plfeat.flows.fitting import fitted_tip
 from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.texts import texts_of
@@ -34,18 +35,24 @@ Scores = tuple[NDArray[np.float32], dict[str, Any]]
 def classical(config: TrainConfig, cache: Cache, out: Path, pretrained: str | None = None) -> list[Run]:
     """One run; with few shots, one for each seed, since only their choice is random."""
     texts = texts_of(cache) if config.reads_templates else None
-    method = method_of(config, texts.templates) if texts else method_of(config)
+
+    def name(config: TrainConfig) -> str:
+        return method_of(config, texts.templates) if texts else method_of(config)
+
     if config.method == "zero-shot":
         started, test = time.perf_counter(), read(cache, cache.evaluation)
         scores = _zero_shot(config, cache, test, pretrained)
-        return [_kept(method, config, cache, test, (scores, {}), config.seeds[0], started, out / "zero-shot")]
+        return [_kept(name(config), config, cache, test, (scores, {}), config.seeds[0], started, out / "zero-shot")]
     seeds = config.seeds if config.data.shots else config.seeds[:1]
-    check_place(out, method, cache, seeds)
     seen, test = splits(config, seeds, cache), read(cache, cache.evaluation)
+    config = fitted_tip(config, seen)
+    method = name(config)
+    check_place(out, method, cache, seeds)
     runs = []
     for member, seed in enumerate(seeds):
         started = time.perf_counter()
-        scored = _scores(config, cache, seen, member, test, pretrained)
+        scores_NC, more = _scores(config, cache, seen, member, test, pretrained)
+        scored = scores_NC, more | {"remarks": seen.remarks}
         runs.append(_kept(method, config, cache, test, scored, seed, started, out / f"seed-{seed}"))
     return runs
 

@@ -11,7 +11,7 @@ from plfeat.flows.make import make_here, make_on_ray, smaller
 from plfeat.flows.probe import measured
 from plfeat.flows.progress import Pace, Progress
 from plfeat.flows.texts import keep_texts
-from plfeat.flows.work import Means, Portion, Work, prepare
+from plfeat.flows.work import Means, Portion, Work, prepare, require_videos_for_views
 from plfeat.records import Tick
 from plfeat.shards.folder import Books, Tally, claim
 from plfeat.shards.schema import FAILED, Shard
@@ -42,6 +42,7 @@ def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, mea
 
 def _extract(work: Work, root: Path, folder: Path, tick: Tick, means: Means, started: float) -> Extraction:
     if not (folder / "spec.json").exists():
+        require_videos_for_views(work)
         work.spec["measured"] = measured(work, means)
     claim(folder, work.spec)
     if not (folder / "made.json").exists():

@@ -17,7 +17,7 @@ from plfeat.flows.results import require_numbers
 from plfeat.flows.texts import texts_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.model.templates import TEMPLATES
-from plfeat.presets import train_config
+from plfeat.presets import settled, train_config
 from plfeat.records import FrameSet, Run
 from plfeat.report.runs import environment, load_run, save_run
 from plfeat.shards.reader import Cache
@@ -29,7 +29,7 @@ _CPU = torch.device("cpu")
 
 def method_of(config: TrainConfig, templates: tuple[str, ...] = TEMPLATES) -> str:
     """What a table calls a run: the preset, and whatever differs from it, so that no two settings share a row."""
-    named = changes(config, train_config(config.preset))
+    named = changes(settled(config), train_config(config.preset))
     own = [f"{key}={value}" for key, value in named.items() if key not in ("seeds", "data.allow_empty")]
     if config.reads_templates and templates != TEMPLATES:
         own.append(f"templates @{sha256_of_json(templates)[:6]}")

@@ -21,6 +21,11 @@ class Splits:
     chosen_EN: torch.Tensor
     val: FrameSet | None
     where_val: str  # what the validation videos are, in words; empty where there are none
+    remarks: tuple[str, ...] = ()  # what a reader of the results should know
+
+    @property
+    def label_EN(self) -> NDArray[np.int64]:
+        return self.train.label_N[self.chosen_EN.numpy()]
 
     def learned(self, member: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Features `[N, V, T, D]` and labels that one seed learns from."""
@@ -40,6 +45,7 @@ def splits(config: TrainConfig, seeds: tuple[int, ...], cache: Cache) -> Splits:
             )
     label_N = train.label_N[kept]
     shots = config.data.shots
+    remarks = () if shots is None else _few(label_N, shots, cache)
     chosen = [kept if shots is None else kept[few_shots(label_N, shots, seed)] for seed in seeds]
     val, where = _validation(cache, train, held)
     if val is None and config.select == "best":
@@ -47,7 +53,26 @@ def splits(config: TrainConfig, seeds: tuple[int, ...], cache: Cache) -> Splits:
             f"select=best: {_no_val(cache)}; keep some training videos back with --set data.holdout=0.1, "
             "or leave select at last"
         )
-    return Splits(train, torch.from_numpy(np.stack(chosen)), val, where)
+    return Splits(train, torch.from_numpy(np.stack(chosen)), val, where, remarks)
+
+
+def _few(label_N: NDArray[np.int64], shots: int, cache: Cache) -> tuple[str, ...]:
+    """A class that has fewer gives what it has, as in Dassl and the papers that build on it; but where no class has
+    more, nothing would be drawn."""
+    counts = np.bincount(label_N, minlength=len(cache.classes))
+    if counts.max() <= shots:
+        raise UsageError(
+            f"data.shots={shots}: no class of {cache.path} has more than {counts.max()} training videos, so all are "
+            "learned from either way; leave it out"
+        )
+    short = np.flatnonzero((counts > 0) & (counts < shots))
+    if not len(short):
+        return ()
+    first = cache.classes[short[0]]
+    return (
+        f"data.shots={shots}: {len(short)} of {len(counts)} classes have fewer training videos and give all of them, "
+        f"the first is {first!r} with {counts[short[0]]}",
+    )
 
 
 def read(cache: Cache, split: str) -> FrameSet:

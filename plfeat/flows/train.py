@@ -18,6 +18,7 @@ from plfeat.device import enough_memory
 from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
+from plfeat.flows.fitting import fitted
 from plfeat.flows.results import open_run
 from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, numerics, run_of
 from plfeat.flows.splits import Splits, read, splits
@@ -40,6 +41,11 @@ class Trained:
     runs: list[Run]
     diverged: dict[int, int] = field(default_factory=dict)  # seed: the epoch in which its loss was no number
     missing: tuple[int, int] = (0, 0)  # training videos without features, and all training videos
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the records say besides, each once."""
+        return list(dict.fromkeys(remark for run in self.runs for remark in run.about.get("remarks", ())))
 
 
 def train_frozen(
@@ -150,6 +156,7 @@ def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, pretraine
     started = time.perf_counter()
     seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
     material = material_of(cache, seen.train, pretrained)
+    config = fitted(config, material, seen.chosen_EN.shape[1])
     return _Given(config, cache, out, torch.device(device), seen, test, material, started)
 
 
@@ -182,6 +189,7 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
             "training": name,
             "protocol": protocol(fleet, member, given.seen),
             "trained_on": len(fleet.chosen_EN[member]),
+            "remarks": given.seen.remarks,
             "seconds": time.perf_counter() - given.started,
             "members": len(fleet.members),
         }

@@ -227,6 +227,19 @@ def _refuse_flips(dataset: Dataset, augment: str) -> None:
         raise UsageError(f"augment={augment}: {dataset.name} has classes that mirror each other; do not flip them")
 
 
+def require_videos_for_views(work: Work) -> None:
+    """Views that no video of the list is taken in would only make another cache of the same features."""
+    sample, there = work.kit.config.sample, work.spec["dataset"]["splits"].keys()
+    for key, views, none in (
+        ("sample.views", sample.views, "train" not in there),
+        ("sample.test_views", sample.test_views, there <= {"train"}),
+    ):
+        if views > 1 and none:
+            raise UsageError(
+                f"{key}={views}: no video of {work.dataset.name} has them, all are {', '.join(there)} videos"
+            )
+
+
 _RANKS = (
     ("RANK", "WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS"),

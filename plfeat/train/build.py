@@ -120,12 +120,17 @@ def build_head(config: HeadConfig, draws: Draws, material: Material) -> nn.Modul
         return temporal.Conv1D(draws, width)
     if config.kind == "lstm":
         return temporal.LSTM(draws, width)
-    heads = config.heads or (8 if config.kind == "transf_cls" else max(1, width // 64))
+    heads = config.heads or default_heads(config, width)
     if width % heads:
         raise UsageError(f"head.heads={heads} does not divide the features' width {width}")
     if config.kind == "transf_cls":
         return temporal.Encoder(draws, width, material.frames, config.layers, heads, config.dropout)
     return temporal.Transformer(draws, width, material.frames, config.layers, heads)
+
+
+def default_heads(config: HeadConfig, width: int) -> int:
+    """ActionCLIP's code has eight; elsewhere one for every 64 numbers of width, as in CLIP."""
+    return 8 if config.kind == "transf_cls" else max(1, width // 64)
 
 
 def build_interaction(config: InteractionConfig, draws: Draws, material: Material) -> Interaction | None:

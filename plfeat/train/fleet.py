@@ -132,7 +132,7 @@ class Fleet:
 
     def one_epoch(self, val: Samples | None) -> None:
         steps = self.optim.epochs * self.per_epoch
-        warmup = min(self.optim.warmup_epochs * self.per_epoch, steps // 2)
+        warmup = int(self.optim.warmup * self.per_epoch)
         step, factor = self.state.epoch * self.per_epoch, 0.0
         total_E = torch.zeros(len(self.members), device=self.train.features_NVTD.device)
         for batch in self.plan():

@@ -115,7 +115,7 @@ class Matcher(nn.Module):
         read = self.source(texts_EU)
         sentence_EUD = F.normalize(widened(read.sentence_EUD), dim=-1)
         total = self._match(cosine(self.video(frames_EBTD, batch.step), sentence_EUD), own_EB, label_EB)
-        if self.interaction is None:
+        if self.interaction is None or (self.interaction.own and not weigh.contrasts):
             return total
         text_EUD, _ = self.interaction.read(read)
         if self.interaction.own:

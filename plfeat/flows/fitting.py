@@ -1,0 +1,61 @@
+"""A configuration and what it is to be trained on in, the configuration out without what that makes no difference to.
+
+What is set to what it would be anyway is taken back, so that a row does not name it; what cannot have the effect that a
+row would name is refused.
+"""
+
+import math
+from collections.abc import Set
+
+from plfeat.config import TEXTLESS, TrainConfig, changes, reset
+from plfeat.errors import UsageError
+from plfeat.flows.splits import Splits
+from plfeat.presets import train_config
+from plfeat.train.build import Material, default_heads
+
+
+def fitted(config: TrainConfig, material: Material, videos: int) -> TrainConfig:
+    """For a method that is trained, over so many videos."""
+    base = train_config(config.preset)
+    named = changes(config, base)
+    batch = config.optim.batch
+    if "optim.batch" in named and batch > videos:
+        raise UsageError(f"optim.batch={batch}: there are {videos} training videos; at most that, or leave it out")
+    _check_phrase(config, named.keys(), material)
+    same = {
+        "optim.batch": batch == min(base.optim.batch, videos),
+        "scale.test": _scale_at_test(config, config, material) == _scale_at_test(base, config, material) != 0,
+        "head.heads": config.head.heads == default_heads(config.head, material.width),
+    }
+    return reset(config, base, (key for key, is_same in same.items() if is_same and key in named))
+
+
+def fitted_tip(config: TrainConfig, seen: Splits) -> TrainConfig:
+    """For Tip-Adapter, whose unset numbers are the usual ones where no video is left to choose them on."""
+    singles = all(len(set(label_N.tolist())) == len(label_N) for label_N in seen.label_EN)
+    if config.method != "tip-adapter" or seen.val is not None or not singles:
+        return config
+    usual = TrainConfig().tip
+    same = {"tip.alpha": config.tip.alpha == usual.unchosen[0], "tip.beta": config.tip.beta == usual.unchosen[1]}
+    return reset(config, TrainConfig(), (key for key, is_same in same.items() if is_same))
+
+
+def _scale_at_test(config: TrainConfig, trained: TrainConfig, material: Material) -> float:
+    """To four digits; 0 for what comes of learning."""
+    return float(f"{config.scale.test or (0 if trained.scale.learn else math.exp(material.start_scale)):.4g}")
+
+
+def _check_phrase(config: TrainConfig, named: Set[str], material: Material) -> None:
+    """Where the words of the phrase are all contexts, nothing is drawn; and if they do not learn, all are the same."""
+    context = config.context
+    if config.text.source == "templates" or config.method in TEXTLESS or context.start == "random":
+        return
+    words = int(material.tower.tokenize([context.phrase])[1]) - 1
+    if words < context.tokens:
+        return
+    for key, why in (
+        ("context.spread", "nothing is drawn at random"),
+        ("context.sharing", "without learning they are the same for every class" if not context.learn else ""),
+    ):
+        if why and key in named:
+            raise UsageError(f"{key}: context.phrase fills all {context.tokens} contexts, {why}; leave it out")
