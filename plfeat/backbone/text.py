@@ -167,12 +167,14 @@ class TextTower(nn.Module):
     def _matrices(self) -> tuple[Any, Any]:
         """Blocks and projection; within autocast, while they are frozen, as it would cast them. Itself it casts what
         learns nothing anew whenever it is met: 173 times in a step of ViT-B/16."""
-        own, first = (self.transformer.resblocks, self.projection), next(self.transformer.parameters())
+        own, first = (self.transformer.resblocks, self.projection), self.positional_embedding
         kind = first.device.type
-        known = torch.amp.is_autocast_available(kind)
-        if first.requires_grad or not (self.shares and known and torch.is_autocast_enabled(kind)):
+        if not (torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) and self.shares):
             return own
-        key = id(first), first._version, first.device, first.dtype, torch.get_autocast_dtype(kind)
+        if any(p.requires_grad for p in self.transformer.parameters()):
+            return own
+        changes = sum(p._version for p in self.parameters())
+        key = id(first), changes, first.device, first.dtype, torch.get_autocast_dtype(kind)
         if self._cast is None or self._cast[0] != key:
             self._cast = key, *(_cast(part, key[-1]) for part in own)
         return self._cast[1:]
