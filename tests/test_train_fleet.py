@@ -1,6 +1,7 @@
 """The fleet: many members are trained exactly as each would be alone, and nothing trainable is forgotten."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,12 @@ def test_what_is_dropped_is_drawn_by_seed_and_step_and_nothing_at_test(toy_tower
     one, other, test = matcher.video(frames, 0), matcher.video(frames, 1), matcher.video(frames)
     assert torch.equal(one, matcher.video(frames, 0))
     assert not any(torch.allclose(x, y, atol=1e-3) for x, y in ((one, other), (one, test), (other, test)))
+    for more in ((), ("method=linear",)):
+        learner = _fleet(_config("dropout", "seeds=[0,1]", *more), toy_cache, toy_tower).learner
+        batch = replace(next(_batches(learned)), step=3)
+        losses = [learner.loss(frames, replace(batch, step=step)) for step in (3, 3, 4)]
+        assert torch.equal(losses[0], losses[1])
+        assert not torch.allclose(losses[0], losses[2], rtol=1e-4)
 
 
 def _an_epoch(fleet: Fleet) -> list[Any]:
