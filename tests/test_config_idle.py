@@ -317,9 +317,9 @@ def test_where_nothing_can_be_chosen_the_usual_numbers_are_no_other_row(
 @pytest.mark.parametrize(
     ("preset", "settings", "said"),
     [
-        ("prompts", ("data.shots=3",), "has more than 3 training videos, so all are learned from either way"),
+        ("prompts", ("data.shots=4",), "has more than 3 training videos; at most that, or leave it out"),
         ("linear-probe", ("data.shots=9",), "has more than 3 training videos"),
-        ("tip-adapter", ("data.shots=2", "data.holdout=0.3"), "has more than 2 training videos"),
+        ("tip-adapter", ("data.shots=3", "data.holdout=0.3"), "has more than 2 training videos"),
         ("prompts", ("optim.batch=10",), "optim.batch=10: there are 9 training videos; at most that"),
         ("vit", ("optim.batch=10",), "there are 9 training videos"),
         ("release", ("context.spread=0.1",), "context.spread: context.phrase fills all 4 contexts, nothing is drawn"),

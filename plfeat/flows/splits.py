@@ -58,12 +58,12 @@ def splits(config: TrainConfig, seeds: tuple[int, ...], cache: Cache) -> Splits:
 
 def _few(label_N: NDArray[np.int64], shots: int, cache: Cache) -> tuple[str, ...]:
     """A class that has fewer gives what it has, as in Dassl and the papers that build on it; but where no class has
-    more, nothing would be drawn."""
+    so many, a table would name what is not there."""
     counts = np.bincount(label_N, minlength=len(cache.classes))
-    if counts.max() <= shots:
+    if counts.max() < shots:
         raise UsageError(
-            f"data.shots={shots}: no class of {cache.path} has more than {counts.max()} training videos, so all are "
-            "learned from either way; leave it out"
+            f"data.shots={shots}: no class of {cache.path} has more than {counts.max()} training videos; "
+            "at most that, or leave it out"
         )
     short = np.flatnonzero((counts > 0) & (counts < shots))
     if not len(short):
