@@ -9,11 +9,11 @@ import torch
 from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
-from plfeat.backbone import plan as planning
+from plfeat.backbone import names
 from plfeat.backbone.load import Backbone, hash_weights, load, token_table
-from plfeat.backbone.plan import plan, tags_of
+from plfeat.backbone.plan import plan
 from plfeat.errors import PlfeatError, UsageError
-from plfeat.toy import clip
+from plfeat.toy.shipped import WEIGHTS
 
 TINY = """{"embed_dim": 16,
  "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
@@ -29,9 +29,10 @@ def tiny(tmp_path: Path) -> Path:
 def _ship(folder: Path, name: str, extra: str, tag: str, quick: bool) -> Path:
     config = folder / f"{name}.json"
     config.write_text(TINY % extra)
-    planning._shipped.pop(name, None)
-    planning.ship(config, tag, folder / f"{name}.safetensors")
-    planning._shipped[name][tag]["quick_gelu"] = quick
+    names._shipped.pop(name, None)
+    names.ship(config, tag, folder / f"{name}.safetensors")
+    names.tags_of(name)[tag]["quick_gelu"] = quick
+    open_clip.add_model_config(config)
     model = open_clip.create_model(name)
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / f"{name}.safetensors")
     return config
@@ -152,8 +153,8 @@ def test_a_loaded_model_is_frozen_and_in_eval_mode(toy_backbone: Backbone) -> No
 def test_the_toy_clip_is_an_ordinary_open_clip_model_of_five_megabytes_at_most(toy_backbone: Backbone) -> None:
     assert type(toy_backbone.model) is open_clip.CLIP
     assert isinstance(toy_backbone.tokenizer, open_clip.SimpleTokenizer)
-    assert clip.WEIGHTS.stat().st_size <= 5_000_000
-    assert tags_of("toy") == ["sprites"]
+    assert WEIGHTS.stat().st_size <= 5_000_000
+    assert list(names.tags_of("toy")) == ["sprites"]
     assert "toy" in open_clip.list_models()
 
 

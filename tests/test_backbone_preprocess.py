@@ -9,7 +9,7 @@ import pytest
 from open_clip.constants import IMAGENET_MEAN, IMAGENET_STD, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.transform import PreprocessCfg
 
-from plfeat.backbone import plan as planning
+from plfeat.backbone import names
 from plfeat.backbone.plan import plan
 from plfeat.errors import UsageError
 
@@ -48,7 +48,7 @@ def test_weights_from_a_file_get_the_preprocess_on_which_all_tags_agree(
 def test_a_file_never_gets_a_preprocess_that_a_tag_of_its_activation_does_not_have(file: str) -> None:
     """Over all models of open_clip: what a file gets is what every tag of that activation has, or it is a question."""
     asked = set()
-    for name in set(open_clip.list_models()) - set(planning._shipped):
+    for name in set(open_clip.list_models()) - set(names._shipped):
         tags = open_clip.list_pretrained_tags_by_model(name)
         for activation in ("gelu", "quick_gelu"):
             alike = [tag for tag in tags if _activation(name, tag) == activation] or tags

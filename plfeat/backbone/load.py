@@ -17,7 +17,8 @@ from safetensors import safe_open
 from torch import nn
 
 from plfeat.backbone import hub
-from plfeat.backbone.plan import INCLUDED, Plan
+from plfeat.backbone.names import INCLUDED, seed_of
+from plfeat.backbone.plan import Plan
 from plfeat.errors import PlfeatError, UsageError, first_line
 
 TABLE_SEED = "token_table_seed"
@@ -40,7 +41,7 @@ def load(chosen: Plan) -> Backbone:
     weights = None if own else _weights_file(chosen)  # first, since it is what may not be there
     tokenizer = _tokenizer(chosen)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_random_seed(chosen.pretrained))
+        torch.manual_seed(seed_of(chosen.pretrained))
         logging.disable(logging.WARNING)  # open_clip warns that the weights, which come next, are not there yet
         try:
             model = _build(chosen)
@@ -94,15 +95,6 @@ def hash_weights(model: nn.Module) -> str:
 def token_table(seed: int, rows: int, width: int) -> torch.Tensor:
     """A frozen table of N(0, 0.08^2) tokens. RandomState, because numpy promises never to change its stream."""
     return torch.from_numpy(0.08 * np.random.RandomState(seed).standard_normal((rows, width))).float()
-
-
-def _random_seed(pretrained: str) -> int:
-    kind, _, seed = pretrained.partition(":")
-    if kind != "random":
-        return 0
-    if not (seed.isascii() and seed.isdecimal() and int(seed) < 1 << 63):
-        raise UsageError(f"--pretrained {pretrained}: expected random:SEED with a whole number, for example random:0")
-    return int(seed)
 
 
 def _load_weights(model: nn.Module, chosen: Plan, path: str) -> None:

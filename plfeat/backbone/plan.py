@@ -15,12 +15,9 @@ import open_clip
 from open_clip.transform import PreprocessCfg
 
 from plfeat.backbone import hub
+from plfeat.backbone.names import INCLUDED, choose, models, shipped, tags_of
 from plfeat.backbone.preprocess import recorded, settled
-from plfeat.errors import PlfeatError, UsageError, first_line, unknown
-
-INCLUDED = "included"
-
-_shipped: dict[str, dict[str, dict[str, Any]]] = {}
+from plfeat.errors import PlfeatError, UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -41,28 +38,19 @@ class Plan:
         return "quick_gelu" if self.quick_gelu else "gelu"
 
 
-def ship(config: Path, tag: str, weights: Path) -> None:
-    """Make the model `config.stem` known to open_clip, with weights that come with this package."""
-    if config.stem not in open_clip.list_models():
-        open_clip.add_model_config(config)
-    _shipped.setdefault(config.stem, {})[tag] = {"file": str(weights)}
-
-
-def tags_of(name: str) -> list[str]:
-    return [*open_clip.list_pretrained_tags_by_model(name), *_shipped.get(name, {})]
-
-
 def plan(
     name: str,
     pretrained: str | None = None,
     activation: str | None = None,
     preprocess: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Resolve names to facts. Without `pretrained`: `openai` where that exists, else the only tag there is.
-    `activation` is what the weights in a file were trained with; `preprocess` on what pictures, where they do not say
-    so themselves: `like` a tag, or `mean`, `std`, `interpolation` and `resize`."""
-    said = preprocess or {}
-    found = _elsewhere(name, pretrained, said) if ":" in name else _known(name, pretrained, activation, said)
+    """Resolve names to facts. `activation` is what the weights in a file were trained with; `preprocess` on what
+    pictures, where they do not say so themselves: `like` a tag, or `mean`, `std`, `interpolation` and `resize`."""
+    for config in shipped():
+        if config.stem not in open_clip.list_models():
+            open_clip.add_model_config(config)
+    chosen, said = choose(name, pretrained), preprocess or {}
+    found = _elsewhere(name, said) if chosen == INCLUDED else _known(name, chosen, activation, said)
     if activation not in (None, found.activation):
         raise UsageError(
             f"--activation {activation}: weights {found.pretrained!r} of {name} were trained with {found.activation}; "
@@ -71,57 +59,34 @@ def plan(
     return found
 
 
-def _known(name: str, pretrained: str | None, activation: str | None, said: Mapping[str, Any]) -> Plan:
-    if name not in open_clip.list_models():
-        raise unknown("model", name, open_clip.list_models())
-    config = open_clip.get_model_config(name)
+def _known(name: str, pretrained: str, activation: str | None, said: Mapping[str, Any]) -> Plan:
+    config, records = open_clip.get_model_config(name), tags_of(name)
     built_quick = bool(config.get("quick_gelu", False))
-    tags = tags_of(name)
-    if pretrained is None:
-        pretrained = "openai" if "openai" in tags else tags[0] if len(tags) == 1 else None
-    if pretrained is None:
-        raise UsageError(
-            f"model {name} needs --pretrained: one of {', '.join(tags) or 'no known tag'}, a file or random:SEED"
-        )
-    if pretrained in tags:
+    if pretrained in records:
         return _tagged(name, config, pretrained, said)
     if pretrained.startswith("random:"):
-        look = settled("random weights", config, _records(name), built_quick, said, recorded(config, {}))
+        look = settled("random weights", config, records, built_quick, said, recorded(config, {}))
         return Plan(name, pretrained, {}, built_quick, look, name)
-    if not Path(pretrained).is_file():
-        raise unknown(f"pretrained tag of {name}", pretrained, tags)
     quick = _activation_of_file(name, built_quick, activation)
-    look = settled(f"weights of {name} from a file", config, _records(name), quick, said)
+    look = settled(f"weights of {name} from a file", config, records, quick, said)
     return Plan(name, pretrained, {}, quick, look, name)
 
 
 def _tagged(name: str, config: dict[str, Any], pretrained: str, said: Mapping[str, Any]) -> Plan:
-    tag = _records(name)[pretrained]
-    quick = bool(tag.get("quick_gelu", False))
-    if config.get("quick_gelu", False) and not quick:
-        raise UsageError(
-            f"model {name} is built with QuickGELU but weights {pretrained!r} were trained with GELU; "
-            f"use the model without QuickGELU, or other weights: {', '.join(tags_of(name))}"
-        )
+    tag = tags_of(name)[pretrained]
     if said:
         raise UsageError(
             f"--preprocess: weights {pretrained!r} of {name} say themselves what pictures they were trained on; it is "
             "for weights from a file"
         )
-    return Plan(name, pretrained, tag, quick, recorded(config, tag), name)
-
-
-def _records(name: str) -> dict[str, dict[str, Any]]:
-    """What is known of each tag of a model."""
-    known = {tag: open_clip.get_pretrained_cfg(name, tag) for tag in open_clip.list_pretrained_tags_by_model(name)}
-    return known | _shipped.get(name, {})
+    return Plan(name, pretrained, tag, bool(tag.get("quick_gelu", False)), recorded(config, tag), name)
 
 
 def _activation_of_file(name: str, built_quick: bool, said: str | None) -> bool:
     """A file does not say what its weights were trained with, and the wrong guess gives features that look right."""
     if said is not None:
         return said == "quick_gelu"
-    if not built_quick and f"{name}-quickgelu" in open_clip.list_models():
+    if not built_quick and f"{name}-quickgelu" in models():
         raise UsageError(
             f"weights of {name} from a file: say what they were trained with, --activation quick_gelu (OpenAI's, "
             "DFN's, MetaCLIP's) or --activation gelu (LAION's, DataComp's)"
@@ -129,13 +94,9 @@ def _activation_of_file(name: str, built_quick: bool, said: str | None) -> bool:
     return built_quick
 
 
-def _elsewhere(name: str, pretrained: str | None, said: Mapping[str, Any]) -> Plan:
-    """`local-dir:PATH` or `hf-hub:ORG/REPO`: a model that brings its own configuration and weights."""
+def _elsewhere(name: str, said: Mapping[str, Any]) -> Plan:
+    """A model that brings its own configuration and weights."""
     kind, _, where = name.partition(":")
-    if kind not in ("local-dir", "hf-hub") or not where:
-        raise UsageError(f"model {name!r}: expected a name, local-dir:PATH or hf-hub:ORG/REPO")
-    if pretrained not in (None, INCLUDED):
-        raise UsageError(f"model {name} brings its own weights; leave --pretrained out")
     file, there = hub.config(where) if kind == "hf-hub" else (Path(where) / "open_clip_config.json", True)
     try:
         whole = json.loads(file.read_text(encoding="utf-8"))
@@ -152,4 +113,4 @@ def _elsewhere(name: str, pretrained: str | None, said: Mapping[str, Any]) -> Pl
 def _records_like(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The tags, as MODEL:TAG, of all models that are built just like this one."""
     same = [name for name in open_clip.list_models() if open_clip.get_model_config(name) == config]
-    return {f"{name}:{tag}": record for name in same for tag, record in _records(name).items()}
+    return {f"{name}:{tag}": record for name in same for tag, record in tags_of(name).items()}

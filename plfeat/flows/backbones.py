@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from plfeat.backbone.load import Backbone, load
-from plfeat.backbone.plan import INCLUDED, plan
+from plfeat.backbone.names import INCLUDED
+from plfeat.backbone.plan import plan
 from plfeat.backbone.preprocess import FACTS
 from plfeat.errors import CacheError
 from plfeat.shards.reader import Cache
-from plfeat.toy import clip
+from plfeat.toy import shipped
 
 
 def open_backbone(
     name: str, pretrained: str | None, activation: str | None = None, preprocess: Mapping[str, Any] | None = None
 ) -> Backbone:
-    clip.offer()
+    shipped.offer()
     return load(plan(name, pretrained, activation, preprocess))
 
 

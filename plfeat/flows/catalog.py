@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from plfeat.backbone.names import models as known_models
+from plfeat.backbone.names import tags_of
 from plfeat.datasets import READERS, Place
 from plfeat.datasets.check import Check
 from plfeat.datasets.check import check as compare
 from plfeat.errors import UsageError
 from plfeat.records import Tick
-from plfeat.toy import videos
+from plfeat.toy import shipped, videos
 
 _EXAMPLES = 5
 
@@ -46,13 +48,8 @@ def check_remarks(found: Check) -> list[str]:
 
 
 def models() -> list[dict[str, Any]]:
-    import open_clip
-
-    from plfeat.backbone.plan import tags_of
-    from plfeat.toy import clip
-
-    clip.offer()
-    return [{"model": name, "pretrained": tags_of(name)} for name in sorted(open_clip.list_models())]
+    shipped.offer()
+    return [{"model": name, "pretrained": list(tags_of(name))} for name in known_models()]
 
 
 def make_dataset(name: str, out: Path, count: int, seed: int, tick: Tick) -> bool:

@@ -12,18 +12,10 @@ from open_clip import CLIP
 from safetensors.torch import save_file
 
 from plfeat.backbone.load import TABLE_SEED, token_table
-from plfeat.backbone.plan import ship
 from plfeat.files import publish
+from plfeat.toy.shipped import CONFIG
 
-CONFIG = Path(__file__).parent / "toy.json"
-WEIGHTS = Path(__file__).parent / "toy.safetensors"
-TAG = "sprites"
 _SEED = 49408
-
-
-def offer() -> None:
-    """Make `--model toy` known."""
-    ship(CONFIG, TAG, WEIGHTS)
 
 
 def untrained() -> CLIP:

@@ -23,6 +23,7 @@ from plfeat.backbone.text import TextFeatures, TextTower
 from plfeat.toy import clip
 from plfeat.toy.captions import POSITIONS, SIZES, STATES, caption, pictures, stray_vocabulary
 from plfeat.toy.draw import SIZE, draw
+from plfeat.toy.shipped import WEIGHTS
 from plfeat.toy.world import COLOURS, NOUNS
 
 PICTURES = 20221204  # the seed domain of pretraining; videos live in plfeat.toy.videos.VIDEOS
@@ -167,7 +168,7 @@ def _write_curve(rows: list[dict[str, float]], out: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("reports/toy-clip"))
-    parser.add_argument("--weights", type=Path, default=clip.WEIGHTS)
+    parser.add_argument("--weights", type=Path, default=WEIGHTS)
     parser.add_argument("--images", type=int, default=960_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
