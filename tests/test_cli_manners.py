@@ -116,8 +116,9 @@ def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
     done = plfeat(*arguments)
     assert (done.code, done.out) == (code, ""), done.err
     assert said in done.err
-    assert len(done.err.splitlines()) == 1, done.err
-    assert done.err.startswith("plfeat: ")
+    *begun, error = done.err.splitlines()
+    assert all(line.endswith("…") for line in begun), done.err  # on a slow machine: what it was doing until then
+    assert error.startswith("plfeat: ")
     assert everything_under(tmp_path) == before
 
 
@@ -144,7 +145,9 @@ def test_interrupted_it_exits_130_and_the_same_command_continues(
     toy_folder: Path, tmp_path: Path, plfeat: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--set", "shard=8"]
-    run = subprocess.Popen([*PLFEAT, *command], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        [*PLFEAT, *command, "--quiet"], cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.time() + 120
     while not list(tmp_path.glob("cache/toy/*/shards/*.h5")) and time.time() < deadline:
         time.sleep(0.02)
@@ -172,7 +175,7 @@ def test_json_is_one_document_and_nothing_else_on_stdout(
         ["cache", "ls", "--json"],
         ["datasets", "ls", "--json"],
         ["models", "ls", "--json"],
-        ["report", "runs", "--json"],
+        ["report", "runs", "--json", "--quiet"],
     ):
         done = plfeat(*command)
         assert (done.code, done.err) == (0, "")

@@ -152,7 +152,7 @@ def test_without_weights_and_network_it_is_one_clear_line(small_folder: Path, tm
     (tmp_path / "k400" / "val.csv").write_text("label,youtube_id,time_start,time_end\nyoga,aaaaaaaaaaa,1,11\n")
     shutil.copy(next(small_folder.rglob("*.mp4")), tmp_path / "k400" / "val" / "aaaaaaaaaaa.mp4")
     nothing = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "PLFEAT_DATA": str(tmp_path)}
-    command = [sys.executable, "-m", "plfeat_cli.main", "extract", "--dataset", "k400"]
+    command = [sys.executable, "-m", "plfeat_cli.main", "extract", "--dataset", "k400", "--quiet"]
     done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT | nothing, capture_output=True, text=True)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1, done.stderr

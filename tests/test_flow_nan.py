@@ -83,7 +83,7 @@ def test_a_model_of_nans_says_nothing(
     video = str(next(toy_folder.rglob("*.mp4")))
     _refused(["predict", video, "--run", str(run), "-q"], 3, str(run), said, "train it again", capfd=capfd)
     of_all = "prompts, optim.batch=16, optim.epochs=1 (seed 0): the scores of 72 of 72 videos are no numbers"
-    command = ["eval", str(run), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]
+    command = ["eval", str(run), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out"), "-q"]
     _refused(command, 3, of_all if "videos" in said else said, capfd=capfd)
     assert not (tmp_path / "out").exists()
 
@@ -188,7 +188,9 @@ def test_forged_scores_are_refused_by_the_report(change, said: str, trained: Pat
     with np.load(run / "scores.npz") as arrays:
         scores, label, ids = change(arrays["scores"], arrays["label"], arrays["id"])
     np.savez(run / "scores.npz", scores=scores, label=label, id=ids)
-    _refused(["report", str(run), "--out", str(tmp_path / "out")], 3, f"run {run}", said, "leave it out", capfd=capfd)
+    _refused(
+        ["report", str(run), "--out", str(tmp_path / "out"), "-q"], 3, f"run {run}", said, "leave it out", capfd=capfd
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -407,7 +407,7 @@ def test_a_wrong_run_is_one_line_and_nothing_is_written(
 ) -> None:
     run = _copy(trained, tmp_path)
     harm(run)
-    assert main(["eval", str(run), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]) == code
+    assert main(["eval", str(run), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out"), "-q"]) == code
     out, err = capfd.readouterr()
     assert out == ""
     assert said in err

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
-from plfeat.flows.work import Means, parse_part, prepare
+from plfeat.flows.means import Means, parse_part
+from plfeat.flows.work import prepare
 from plfeat.records import silent
 from plfeat.shards.hdf5 import pack, unpack
 from plfeat.shards.reader import Cache, open_cache

@@ -11,8 +11,10 @@ from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
-from plfeat.flows.texts import keep_texts, make_texts, read_templates
-from plfeat.flows.work import Means, gather
+from plfeat.flows.given import read_templates
+from plfeat.flows.means import Means
+from plfeat.flows.texts import keep_texts, make_texts
+from plfeat.flows.work import gather
 from plfeat.model.templates import TEMPLATES
 from plfeat.records import silent
 from plfeat.shards.hdf5 import unpack

@@ -27,17 +27,20 @@ def bench_extract(
     quiet: Quiet = False,
 ) -> None:
     """Decoding, encoding, both together, and the reader, against their limits and against a plain extractor."""
-    from contextlib import nullcontext
+    from contextlib import ExitStack
 
-    from plfeat.flows.bench import bench_extract, bench_read, own_clips
-    from plfeat.flows.work import Means
+    from plfeat.flows.given import check_model
+    from plfeat.flows.means import Means
+    from plfeat.flows.progress import load_torch
     from plfeat.presets import extract_config
 
     settings = extract_config(config, sets or (), {"dataset": dataset, "model": model, "pretrained": pretrained})
-    with (
-        output.progress(quiet) as tick,
-        own_clips(clips, tick) if root is None else nullcontext(root) as place,
-    ):
+    check_model(settings)
+    with output.progress(quiet) as tick, ExitStack() as made:
+        load_torch(tick)
+        from plfeat.flows.bench import bench_extract, bench_read, own_clips
+
+        place = root or made.enter_context(own_clips(clips, tick))
         rates = bench_extract(settings, place, Means(workers=workers or Means().workers), repeats, tick)
         reading = bench_read(repeats)
     if as_json:
@@ -79,12 +82,16 @@ def bench_train(
     quiet: Quiet = False,
 ) -> None:
     """A step of training: as most cached trainers take it, alone, in a fleet, and with frames encoded on the way."""
-    from plfeat.flows.bench_train import bench_train as run
+    from plfeat.flows.progress import load_torch
     from plfeat.presets import train_config
 
+    settings = train_config(None, config, sets or ())
     with output.progress(quiet) as tick:
+        load_torch(tick)
+        from plfeat.flows.bench_train import bench_train as run
+
         pace = run(
-            train_config(None, config, sets or ()),
+            settings,
             model,
             pretrained,
             classes=classes,

@@ -9,11 +9,12 @@ import typer
 from plfeat.errors import UsageError
 from plfeat_cli import options, output
 from plfeat_cli.options import AsJson, CacheRoot, ConfigFile, DataRoot, Pretrained, Quiet, Set
+from plfeat_cli.words import duration, size
 
 if TYPE_CHECKING:
     from plfeat.flows.extract import Extraction
+    from plfeat.flows.means import Means
     from plfeat.flows.probe import Estimate
-    from plfeat.flows.work import Means
 
 # What each option sets in the configuration; the help is shown grouped in panels.
 _WHAT, _FRAMES, _HOW = "What to extract", "Which frames", "How"
@@ -152,9 +153,9 @@ def extract(
     if kind == "random" and seed.isdecimal():  # any other is a mistake, of which nothing else is said
         output.say("random weights: these features mean nothing", quiet)
     from plfeat.flows.extract import extract as run
-    from plfeat.flows.probe import estimate
-    from plfeat.flows.texts import read_templates
-    from plfeat.flows.work import Means, parse_part, prepare
+    from plfeat.flows.given import check_model, list_videos, read_templates
+    from plfeat.flows.means import Means, parse_part
+    from plfeat.flows.progress import load_torch
 
     means = Means(
         workers=workers or Means().workers,
@@ -167,10 +168,17 @@ def extract(
     )
     place = root or data / dataset
     if dry_run or ("patch" in settings.also and not yes):
-        found = estimate(prepare(settings, place), means)
+        check_model(settings)
+        with output.progress(quiet) as tick:
+            listed = list_videos(settings, place, tick)
+            load_torch(tick)
+            from plfeat.flows.probe import estimate
+            from plfeat.flows.work import equip
+
+            found = estimate(equip(settings, listed, tick), means, tick)
         if not dry_run:
             raise UsageError(
-                f"every patch of {found.frames:,} frames is {_size(found.bytes)}; say --yes if that is what you want"
+                f"every patch of {found.frames:,} frames is {size(found.bytes)}; say --yes if that is what you want"
             )
         output.result(asdict(found)) if as_json else print(_in_words(found))
         return
@@ -215,23 +223,8 @@ def _in_words(found: "Estimate") -> str:
         [
             f"videos   {found.videos:,} ({found.missing:,} missing{unreadable})",
             f"frames   {found.frames:,}",
-            f"disk     {_size(found.bytes)}",
-            f"time     {_duration(found.seconds)}: decode {found.decode_videos:.0f} videos/s, "
+            f"disk     {size(found.bytes)}",
+            f"time     {duration(found.seconds)}: decode {found.decode_videos:.0f} videos/s, "
             f"encode {found.encode_frames:.0f} frames/s, limit: {found.limit} (measured on {found.looked_at} videos)",
         ]
     )
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} TB"
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, rest = divmod(rest, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

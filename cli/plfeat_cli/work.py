@@ -81,13 +81,16 @@ def train(
     if track not in (None, "tensorboard", "wandb"):
         raise unknown("tracker", track, ("tensorboard", "wandb"))
     from plfeat.flows.caches import choose_cache
+    from plfeat.flows.progress import load_torch
     from plfeat.flows.report import summarise
-    from plfeat.flows.runs import run_name
-    from plfeat.flows.train import diverged, train_frozen
+    from plfeat.flows.results import run_name
 
     chosen = choose_cache(cache)
     folder = options.new_folder(out, options.RUNS / run_name(tree, chosen))
     with output.progress(quiet) as tick:
+        load_torch(tick)
+        from plfeat.flows.train import diverged, train_frozen
+
         done = train_frozen(settings, chosen, folder, tick, pretrained, resume=resume, device=device, track=track)
     _finish(summarise(done.runs), as_json, quiet, runs=folder)
     if done.missing[0]:
@@ -123,23 +126,28 @@ def evaluate(
     if zero_shot and (split is not None or views is not None):
         raise UsageError("eval: --split and --views are for trained runs")
     from plfeat.flows.caches import choose_cache
-    from plfeat.flows.evaluate import evaluate_all
+    from plfeat.flows.progress import load_torch
     from plfeat.flows.report import summarise
-    from plfeat.flows.runs import run_name
-    from plfeat.flows.train import train_frozen
+    from plfeat.flows.results import run_name
+    from plfeat.flows.trained import fitting_runs
     from plfeat.presets import train_config
-    from plfeat.records import silent
 
+    own = {} if template is None else {"text.template": template}
+    settings = train_config("zero-shot", settings=own)
     chosen = choose_cache(cache)
-    if zero_shot:
-        own = {} if template is None else {"text.template": template}
-        settings = train_config("zero-shot", settings=own)
-        folder = options.new_folder(out, options.RUNS / run_name(settings.model_dump(mode="json"), chosen))
-        done = train_frozen(settings, chosen, folder, silent, pretrained).runs
-    else:
-        found = [str(run) for run in runs or []]
-        folder = options.new_folder(out, options.RUNS / run_name([found, split, views], chosen))
-        done = evaluate_all(runs or [], chosen, folder, split, pretrained, device, views)
+    about = settings.model_dump(mode="json") if zero_shot else [[str(run) for run in runs or []], split, views]
+    folder = options.new_folder(out, options.RUNS / run_name(about, chosen))
+    if runs:
+        fitting_runs(runs, chosen)
+    with output.progress(quiet) as tick:
+        load_torch(tick)
+        from plfeat.flows.evaluate import evaluate_all
+        from plfeat.flows.train import train_frozen
+
+        if runs:
+            done = evaluate_all(runs, chosen, folder, tick, split, pretrained, device, views)
+        else:
+            done = train_frozen(settings, chosen, folder, tick, pretrained).runs
     _finish(summarise(done), as_json, quiet, runs=folder)
 
 
@@ -157,10 +165,17 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Say what happens in videos, with a trained run."""
-    from plfeat.flows.predict import predict as run_on
-    from plfeat.flows.work import Means
+    from plfeat.flows.means import Means
+    from plfeat.flows.progress import load_torch
+    from plfeat.flows.trained import able_member
 
+    able_member(run, top, explain)
+    if not any(video.is_file() for video in videos):
+        raise DataError(f"{videos[0]}: no such file" + (f", nor is any of {len(videos)}" if videos[1:] else ""))
     with output.progress(quiet) as tick:
+        load_torch(tick)
+        from plfeat.flows.predict import predict as run_on
+
         found = run_on(
             run, videos, top, tick, Means(limit=limit), explained=explain, pretrained=pretrained, device=device
         )
@@ -192,7 +207,8 @@ def report(
     """Rebuild the table and the figure from run records. Never trains."""
     from plfeat.flows.report import report as run
 
-    done = run(runs, options.new_folder(out), title, against)
+    with output.progress(quiet) as tick:
+        done = run(runs, options.new_folder(out), title, against, tick)
     more = {"against": {against: done.contrasts_as_dicts()}} if as_json and against else {}
     _finish(done, as_json, quiet, files=done.files, **more)
     if against is not None and not as_json:

@@ -19,7 +19,7 @@ from torch import nn
 from plfeat.backbone import hub
 from plfeat.backbone.names import INCLUDED, seed_of
 from plfeat.backbone.plan import Plan
-from plfeat.errors import PlfeatError, UsageError, first_line
+from plfeat.errors import PlfeatError, first_line
 
 TABLE_SEED = "token_table_seed"
 """Metadata key of a safetensors file whose frozen token table is made from this seed instead of stored."""

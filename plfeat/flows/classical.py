@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from plfeat.config import TrainConfig
 from plfeat.errors import UsageError
 from plfeat.flows.fitting import fitted_tip
-from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, run_of
+from plfeat.flows.material import material_of
+from plfeat.flows.progress import READING, stage
+from plfeat.flows.runs import about_run, check_place, keep_run, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.texts import texts_of
 from plfeat.model.classical import choose_tip, linear_probe, nearest_mean, tip_logits
 from plfeat.model.draws import Draws
-from plfeat.records import FrameSet, Run
+from plfeat.records import FrameSet, Run, Tick
 from plfeat.shards.reader import Cache
 from plfeat.train.build import build_source, ensemble, keys, pool
 from plfeat.train.subset import hold_out
@@ -32,7 +34,7 @@ Scores = tuple[NDArray[np.float32], dict[str, Any]]
 """What a method says about the test videos, and what it says about itself."""
 
 
-def classical(config: TrainConfig, cache: Cache, out: Path, pretrained: str | None = None) -> list[Run]:
+def classical(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretrained: str | None = None) -> list[Run]:
     """One run; with few shots, one for each seed, since only their choice is random."""
     texts = texts_of(cache) if config.reads_templates else None
 
@@ -40,20 +42,26 @@ def classical(config: TrainConfig, cache: Cache, out: Path, pretrained: str | No
         return method_of(config, texts.templates) if texts else method_of(config)
 
     if config.method == "zero-shot":
-        started, test = time.perf_counter(), read(cache, cache.evaluation)
-        scores = _zero_shot(config, cache, test, pretrained)
+        started = time.perf_counter()
+        with stage(tick, READING):
+            test = read(cache, cache.evaluation)
+        with stage(tick, config.method):
+            scores = _zero_shot(config, cache, test, pretrained)
         return [_kept(name(config), config, cache, test, (scores, {}), config.seeds[0], started, out / "zero-shot")]
     seeds = config.seeds if config.data.shots else config.seeds[:1]
-    seen, test = splits(config, seeds, cache), read(cache, cache.evaluation)
+    with stage(tick, READING):
+        seen, test = splits(config, seeds, cache), read(cache, cache.evaluation)
     config = fitted_tip(config, seen)
     method = name(config)
     check_place(out, method, cache, seeds)
-    runs = []
+    runs: list[Run] = []
     for member, seed in enumerate(seeds):
         started = time.perf_counter()
+        tick(config.method, member, len(seeds))
         scores_NC, more = _scores(config, cache, seen, member, test, pretrained)
         scored = scores_NC, more | {"remarks": seen.remarks}
         runs.append(_kept(method, config, cache, test, scored, seed, started, out / f"seed-{seed}"))
+    tick(config.method, len(seeds), len(seeds))
     return runs
 
 

@@ -7,11 +7,9 @@ from pathlib import Path
 
 from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.errors import UsageError
-from plfeat.flows.evaluate import chance
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
-from plfeat.flows.runs import run_name
-from plfeat.flows.train import train_frozen
+from plfeat.flows.results import run_name
 from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.shards.reader import open_cache
@@ -42,13 +40,16 @@ def demo(work: Path, out: Path, cache_root: Path, videos: int, config: TrainConf
     lap("videos")
     extraction = extract(build(ExtractConfig, dataset="toy", model="toy"), folder, cache_root, tick)
     lap("extract")
+    from plfeat.flows.evaluate import chance
+    from plfeat.flows.train import train_frozen
+
     cache = open_cache(extraction.path)
     runs = chance(cache, config.seeds, work / "runs")
     runs += train_frozen(train_config("zero-shot"), cache, work / "runs", tick).runs
     lap("zero-shot")
     runs += train_frozen(config, cache, work / "runs" / run_name(config.model_dump(mode="json"), cache), tick).runs
     lap("train")
-    report = write_report(runs, out, TITLE)
+    report = write_report(runs, out, TITLE, tick)
     lap("report")
     seconds = {stage: now - before for (_, before), (stage, now) in pairwise(clock)}
     return Demo(extraction, report, seconds)

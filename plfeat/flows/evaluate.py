@@ -10,22 +10,27 @@ import numpy as np
 import torch
 
 from plfeat.backbone.vision import choose_device
-from plfeat.config import LEARNED, TrainConfig
-from plfeat.errors import CacheError, DataError, UsageError
-from plfeat.flows.runs import about_run, keep_run, material_of, method_of, run_of
+from plfeat.config import LEARNED
+from plfeat.errors import DataError, UsageError
+from plfeat.flows.material import material_of
+from plfeat.flows.progress import READING, stage
+from plfeat.flows.runs import about_run, keep_run, method_of, run_of
 from plfeat.flows.splits import read
-from plfeat.records import FrameSet, Run
-from plfeat.report.runs import find_runs, load_run
+from plfeat.flows.trained import fitting_member, fitting_runs
+from plfeat.records import FrameSet, Run, Tick
+from plfeat.report.runs import load_run
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident
-from plfeat.train.checkpoint import MODEL, load_member, read_member
+from plfeat.train.checkpoint import load_member
 from plfeat.train.fleet import Learner
+from plfeat.train.member import read_member
 
 
 def evaluate(
     folder: Path,
     cache: Cache,
     out: Path,
+    tick: Tick,
     split: str | None = None,
     pretrained: str | None = None,
     device: str | None = None,
@@ -36,9 +41,10 @@ def evaluate(
     started, split = time.perf_counter(), split or cache.evaluation
     config, about = fitting_member(folder, cache)
     templates = tuple(about["templates"])
-    frames = read(cache, split)
+    with stage(tick, READING):
+        frames = read(cache, split)
     on = torch.device(choose_device(device))
-    learner = open_member(folder, material_of(cache, frames, pretrained, templates), on)
+    learner = open_member(folder, material_of(cache, frames, pretrained, templates, tick), on)
     cached = frames.features_NVTD.shape[1]
     if views is not None and views > cached:
         raise UsageError(f"eval --views {views}: cache {cache.path} has {cached} of a video in split {split!r}")
@@ -66,31 +72,23 @@ def evaluate_all(
     folders: list[Path],
     cache: Cache,
     out: Path,
+    tick: Tick,
     split: str | None = None,
     pretrained: str | None = None,
     device: str | None = None,
     views: int | None = None,
 ) -> list[Run]:
     """Every run at or below the folders, each into a folder of its own under `out`."""
-    found = trained_runs(folders)
-    trainings = [fitting_member(folder, cache)[1]["training"] for folder in found]  # all of them before any is written
-    taken: list[Path] = []
-    for folder, training in zip(found, trainings, strict=True):
-        taken.append(_place(out, folder, _identity(training, split or cache.evaluation, views, cache), taken))
-    return [
-        evaluate(folder, cache, place, split, pretrained, device, views)
-        for folder, place in zip(found, taken, strict=True)
-    ]
-
-
-def trained_runs(folders: list[Path]) -> list[Path]:
-    """Those at or below the folders that keep a model; a folder named itself has to."""
-    found = find_runs(folders)
-    trained = [folder for folder in found if (folder / MODEL).is_file()]
-    for named in folders:
-        if not any(folder == named or named in folder.parents for folder in trained):
-            raise DataError(f"eval: no trained model under {named}; methods that learn nothing by gradient keep none")
-    return trained
+    found, taken = fitting_runs(folders, cache), list[Path]()
+    for folder, about in found.items():
+        identity = _identity(about["training"], split or cache.evaluation, views, cache)
+        taken.append(_place(out, folder, identity, taken))
+    done: list[Run] = []
+    for folder, place in zip(found, taken, strict=True):
+        tick("testing", len(done), len(found))
+        done.append(evaluate(folder, cache, place, tick, split, pretrained, device, views))
+    tick("testing", len(done), len(found))
+    return done
 
 
 def _identity(training: str, split: str, views: int | None, cache: Cache) -> dict[str, Any]:
@@ -113,17 +111,6 @@ def _place(out: Path, folder: Path, wanted: dict[str, Any], taken: list[Path]) -
         if {key: about.get(key) for key in wanted} == wanted:
             return place
     raise AssertionError
-
-
-def fitting_member(folder: Path, cache: Cache) -> tuple[TrainConfig, dict[str, Any]]:
-    """A member's settings and what its header says, or an error if it cannot be tested on this cache."""
-    config, classes, about = read_member(folder)
-    check_backbone(folder, about, cache)
-    check_classes(folder, config, classes, cache)
-    was, is_now = (spec["sampler"].get("frames") for spec in (about["spec"], cache.spec))
-    if config.head.kind.startswith("transf") and was != is_now:
-        raise DataError(f"run {folder}: its head reads {was} frames, cache {cache.path} has {is_now}")
-    return config, about
 
 
 def open_member(folder: Path, material: Material, device: torch.device) -> Learner:
@@ -149,35 +136,6 @@ def _key_label(folder: Path, about: dict[str, Any], classes: int) -> torch.Tenso
     if not isinstance(label, list) or not all(isinstance(c, int) and 0 <= c < classes for c in label):
         raise DataError(f"run {folder}: its header does not say which classes its cached videos have")
     return torch.tensor([label])
-
-
-def check_backbone(folder: Path, about: dict[str, Any], cache: Cache) -> None:
-    """Features of another backbone are numbers of another kind, even where the widths agree."""
-    for fact in ("model", "weights_sha256", "activation"):
-        expected, found = about["spec"]["model"][fact], cache.spec["model"][fact]
-        if found != expected:
-            raise CacheError(
-                f"run {folder}: trained over features with {fact} {expected[:16]}, "
-                f"but cache {cache.path} has {found[:16]}"
-            )
-
-
-def check_classes(folder: Path, config: TrainConfig, classes: tuple[str, ...], cache: Cache) -> None:
-    """What belongs to a class by its place cannot meet other classes, or the same in another order."""
-    learned = config.text.source == "contexts" and config.context.learn and config.context.sharing == "class"
-    if classes == cache.classes or (config.method == "match" and not learned):
-        return
-    what = "its contexts are" if config.method == "match" else "its weights are"
-    if sorted(classes) == sorted(cache.classes):
-        place = next(i for i, pair in enumerate(zip(classes, cache.classes, strict=True)) if pair[0] != pair[1])
-        raise DataError(
-            f"run {folder}: class {place} was {classes[place]!r}, in cache {cache.path} it is "
-            f"{cache.classes[place]!r}: the same classes in another order"
-        )
-    raise DataError(
-        f"run {folder}: {what} of its own {len(classes)} classes; cache {cache.path} has {len(cache.classes)} others. "
-        "What is to be tested on other classes has to share its contexts: --set context.sharing=shared"
-    )
 
 
 def chance(cache: Cache, seeds: tuple[int, ...], out: Path) -> list[Run]:

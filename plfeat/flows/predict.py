@@ -13,12 +13,14 @@ from plfeat.config import ExtractConfig, TrainConfig, build
 from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.backbones import unsaid
 from plfeat.flows.evaluate import open_member
-from plfeat.flows.work import Kit, Means, gather
+from plfeat.flows.means import Means
+from plfeat.flows.progress import MODEL, stage
+from plfeat.flows.trained import able_member
+from plfeat.flows.work import Kit, gather
 from plfeat.records import Tick, VideoRef
 from plfeat.shards.folder import require_same
 from plfeat.shards.hdf5 import unpack
 from plfeat.train.build import Material
-from plfeat.train.checkpoint import read_member
 from plfeat.train.explain import Explanation, explain, words_of
 from plfeat.train.matcher import Matcher
 
@@ -49,14 +51,11 @@ def predict(
     device: str | None = None,
 ) -> list[Prediction]:
     """One for each video, in order. Frames are chosen, decoded and encoded as they were for the run's own cache."""
-    if top < 1:
-        raise UsageError(f"top {top}: expected at least one class")
-    config, classes, about = read_member(folder)
-    if explained and config.method != "match":
-        raise UsageError(f"--explain: a run of method {config.method} reads no text; there is nothing to look into")
+    config, classes, about = able_member(folder, top, explained)
     if not videos:
         return []
-    kit = _kit(folder, about, pretrained, device)
+    with stage(tick, MODEL):
+        kit = _kit(folder, about, pretrained, device)
     features_NVTD, indices, errors = _features(kit, videos, tick, means)
     material = Material(
         tower=TextTower(kit.backbone.model, kit.backbone.tokenizer),

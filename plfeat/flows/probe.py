@@ -12,7 +12,10 @@ import numpy as np
 from plfeat.backbone.vision import Batches, deviation
 from plfeat.device import accelerator
 from plfeat.errors import DataError
-from plfeat.flows.work import Means, Work
+from plfeat.flows.means import Means
+from plfeat.flows.progress import LOOKING, stage
+from plfeat.flows.work import Work
+from plfeat.records import Tick, silent
 from plfeat.video.crew import Crew, Decoded
 
 _FEW, _MORE = 8, 24  # videos looked at for the spec, and for an estimate
@@ -45,8 +48,13 @@ def measured(work: Work, means: Means) -> dict[str, Any]:
     return found | ({"accelerator": card} if card else {})
 
 
-def estimate(work: Work, means: Means) -> Estimate:
+def estimate(work: Work, means: Means, tick: Tick = silent) -> Estimate:
     """Decodes and encodes a few videos; writes nothing."""
+    with stage(tick, LOOKING):
+        return _estimate(work, means)
+
+
+def _estimate(work: Work, means: Means) -> Estimate:
     with work.kit.crew(means) as crew:
         for _ in _look(work, crew, means.workers):
             pass  # the first videos pay for starting up

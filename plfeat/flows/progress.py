@@ -1,11 +1,30 @@
-"""How far an extraction is, how fast each half of it could go, and which one holds up the other."""
+"""How far work is: stages that only begin and end, and an extraction, how fast each half of it could go, and which one
+holds up the other."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from plfeat.records import Tick
 
-STAGE = "encoding videos"
+LOADING, MODEL = "loading torch", "loading the model"
+LOOKING, READING, STAGE = "looking at a few", "reading features", "encoding videos"
+
+
+@contextmanager
+def stage(tick: Tick, name: str) -> Iterator[None]:
+    """Work that cannot say how far it is."""
+    tick(name, 0, 1)
+    yield
+    tick(name, 1, 1)
+
+
+def load_torch(tick: Tick) -> None:
+    """Takes seconds, and on a busy machine many: everything that can be wrong without it is looked at before."""
+    if "open_clip" not in sys.modules:
+        with stage(tick, LOADING):
+            import open_clip  # noqa: F401  (and with it torch)
 
 
 @dataclass(frozen=True)
@@ -62,8 +81,7 @@ class Progress:
     def shard(self, videos: int, pace: Pace) -> None:
         """A whole shard is done, or was there already."""
         self.finished += videos
-        if videos:
-            self.tick(STAGE, self.finished, self.total, str(pace))
+        self.tick(STAGE, self.finished, self.total, str(pace))
 
     def within(self, pace: Callable[[], Pace]) -> Callable[[int], None]:
         return lambda videos: self.tick(STAGE, self.finished + videos, self.total, str(pace()))

@@ -1,5 +1,6 @@
 """Runs in, tables and figures out. Never trains: everything is rebuilt from the records."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 
 from plfeat.errors import DataError
 from plfeat.files import write_text
+from plfeat.flows.progress import stage
 from plfeat.flows.results import open_run, require_numbers
 from plfeat.metrics.classify import confusion, top_k_hits
 from plfeat.metrics.compare import contrasts, rows_of
-from plfeat.records import Contrast, Row, Run
+from plfeat.records import Contrast, Row, Run, Tick, silent
 from plfeat.report.figures import confusion_figure
 from plfeat.report.runs import find_runs
 from plfeat.report.table import (
@@ -54,15 +56,18 @@ class Report:
         return as_dicts(self.rows)
 
 
-def report(run_roots: list[Path], out: Path, title: str, against: str | None = None) -> Report:
+def report(run_roots: list[Path], out: Path, title: str, against: str | None = None, tick: Tick = silent) -> Report:
     """A table of every run under the given folders, lowest accuracy first, and the last row's confusion matrix. With
     `against`, a second table: every other method against that one, stratum by stratum."""
     folders = find_runs(run_roots)
-    runs = _distinct([open_run(folder) for folder in folders], folders)
+    runs = _distinct([open_run(folder) for folder in _counted(folders, tick)], folders)
     means = {method: _mean_hits(runs, method) for method in dict.fromkeys(run.method for run in runs)}
     runs = sorted(runs, key=lambda run: (means[run.method], run.method, run.seed))
-    compared = [] if against is None else contrasts(runs, against)
-    done = write_report(runs, out, title)
+    compared = []
+    if against is not None:
+        with stage(tick, f"against {against}"):
+            compared = contrasts(runs, against)
+    done = write_report(runs, out, title, tick)
     if against is None:
         return done
     files = [out / "against.md", out / "against.csv"]
@@ -76,15 +81,23 @@ def summarise(runs: list[Run]) -> Report:
     return Report(rows_of(_distinct(runs)), [])
 
 
-def write_report(runs: list[Run], out: Path, title: str) -> Report:
+def _counted(folders: list[Path], tick: Tick) -> Iterator[Path]:
+    for number, folder in enumerate(folders, 1):
+        yield folder
+        tick("reading runs", number, len(folders))
+
+
+def write_report(runs: list[Run], out: Path, title: str, tick: Tick = silent) -> Report:
     """The rows stand in the order in which the methods first appear in `runs`."""
-    rows = rows_of(runs)
+    with stage(tick, "comparing rows"):
+        rows = rows_of(runs)
     best = rows[-1].method
     files = [out / "table.md", out / "table.csv", out / "confusion.png"]
     write_text(files[0], as_markdown(rows, title))
     write_text(files[1], as_csv(rows))
-    counts = sum(confusion(run.scores_NC, run.label_N) for run in runs if run.method == best)
-    confusion_figure(np.asarray(counts), runs[0].classes, runs[0].group, f"{title}: {best}", files[2])
+    with stage(tick, "drawing"):
+        counts = sum(confusion(run.scores_NC, run.label_N) for run in runs if run.method == best)
+        confusion_figure(np.asarray(counts), runs[0].classes, runs[0].group, f"{title}: {best}", files[2])
     return Report(rows, files)
 
 

@@ -7,9 +7,16 @@ from typing import Any
 import numpy as np
 
 from plfeat.errors import DataError
+from plfeat.files import sha256_of_json
 from plfeat.metrics.compare import metrics_of
 from plfeat.records import Run
 from plfeat.report.runs import load_run, said_metrics
+from plfeat.shards.reader import Cache
+
+
+def run_name(config: Any, cache: Cache) -> str:
+    """A folder name that differs whenever the settings or the cache do."""
+    return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
 
 
 def require_numbers(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What all ways to a run share: what it is called, what it is built on, where it may be kept, what its record says."""
+"""What all ways to a run share: what it is called, where it may be kept, what its record says."""
 
 from pathlib import Path
 from typing import Any
@@ -7,22 +7,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plfeat.backbone.text import TextTower
 from plfeat.config import TrainConfig, changes
 from plfeat.device import accelerator
 from plfeat.errors import DataError, UsageError
 from plfeat.files import sha256_of_json
-from plfeat.flows.backbones import backbone_of
 from plfeat.flows.results import require_numbers
-from plfeat.flows.texts import texts_of
 from plfeat.metrics.compare import metrics_of
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import settled, train_config
 from plfeat.records import FrameSet, Run
 from plfeat.report.runs import environment, load_run, save_run
 from plfeat.shards.reader import Cache
-from plfeat.train.build import Material
-from plfeat.train.checkpoint import forget_member
+from plfeat.train.member import forget_member
 
 _CPU = torch.device("cpu")
 
@@ -34,29 +30,6 @@ def method_of(config: TrainConfig, templates: tuple[str, ...] = TEMPLATES) -> st
     if config.reads_templates and templates != TEMPLATES:
         own.append(f"templates @{sha256_of_json(templates)[:6]}")
     return ", ".join([config.preset, *own])
-
-
-def run_name(config: Any, cache: Cache) -> str:
-    """A folder name that differs whenever the settings or the cache do."""
-    return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
-
-
-def material_of(
-    cache: Cache, frames: FrameSet, pretrained: str | None = None, templates: tuple[str, ...] = ()
-) -> Material:
-    """What can be built on before anything is trained, with other templates than the cache's, if there are any. Of the
-    backbone only the text tower stays in memory."""
-    backbone, texts = backbone_of(cache, pretrained), texts_of(cache)
-    templates = templates or (texts.templates if texts else TEMPLATES)
-    return Material(
-        tower=TextTower(backbone.model, backbone.tokenizer),
-        classes=cache.classes,
-        templates=templates,
-        frames=frames.features_NVTD.shape[2],
-        width=frames.features_NVTD.shape[3],
-        start_scale=float(backbone.model.logit_scale),  # type: ignore[arg-type]
-        known=texts if texts and texts.templates == templates else None,
-    )
 
 
 def check_place(

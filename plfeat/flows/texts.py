@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from plfeat.backbone.text import TextTower
-from plfeat.errors import CacheError, PlfeatError, UsageError, first_line
+from plfeat.errors import CacheError, PlfeatError, UsageError
 from plfeat.files import sha256_of
 from plfeat.flows.work import Kit
 from plfeat.model.templates import TEMPLATES
+from plfeat.records import Tick, silent
 from plfeat.shards.hdf5 import pack
 from plfeat.shards.reader import Cache
 from plfeat.shards.text import NAME, Texts, read_texts, write_texts
@@ -18,22 +19,9 @@ from plfeat.shards.text import NAME, Texts, read_texts, write_texts
 _AT_ONCE = 256  # texts in one pass of the tower
 
 
-def read_templates(path: Path) -> tuple[str, ...]:
-    """One a line, each with {} where the class name goes."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"templates {path} cannot be read: {first_line(error)}") from error
-    templates = tuple(line for line in lines if line and not line.startswith("#"))
-    for number, line in enumerate(lines, 1):
-        if line in templates and line.count("{}") != 1:
-            raise UsageError(f"templates {path}:{number}: expected one {{}} for the class name, found {line[:60]!r}")
-    if not templates or len(set(templates)) < len(templates):
-        raise UsageError(f"templates {path}: expected at least one sentence, and none twice")
-    return templates
-
-
-def keep_texts(folder: Path, kit: Kit, classes: tuple[str, ...], wanted: tuple[str, ...] | None) -> dict[str, Any]:
+def keep_texts(
+    folder: Path, kit: Kit, classes: tuple[str, ...], wanted: tuple[str, ...] | None, tick: Tick = silent
+) -> dict[str, Any]:
     """Makes text.h5 unless it is there; what the manifest says about it. Without `wanted`, whatever templates it has
     are right. A model whose text tower is not CLIP's has none."""
     path = folder / NAME
@@ -46,7 +34,7 @@ def keep_texts(folder: Path, kit: Kit, classes: tuple[str, ...], wanted: tuple[s
             tower = TextTower(kit.backbone.model, kit.backbone.tokenizer)
         except UsageError as error:
             return {"name": None, "why": str(error)}
-        there = make_texts(tower.to(kit.device), classes, wanted or TEMPLATES, kit.config.dtype)
+        there = make_texts(tower.to(kit.device), classes, wanted or TEMPLATES, kit.config.dtype, tick)
         if bad := there.bad():
             raise PlfeatError(f"text features of {kit.config.model}: {_not_numbers(bad, there)}; set dtype=float32")
         write_texts(path, there)
@@ -67,10 +55,13 @@ def texts_of(cache: Cache) -> Texts | None:
     return texts
 
 
-def make_texts(tower: TextTower, classes: tuple[str, ...], templates: tuple[str, ...], dtype: str) -> Texts:
+def make_texts(
+    tower: TextTower, classes: tuple[str, ...], templates: tuple[str, ...], dtype: str, tick: Tick = silent
+) -> Texts:
     sentences = [template.replace("{}", name) for name in classes for template in templates]
     tokens, embeddings, words, pooled, lengths = [], [], [], [], []
     for start in range(0, len(sentences), _AT_ONCE):
+        tick("encoding texts", start, len(sentences))
         ids_NL, eot_N = tower.tokenize(sentences[start : start + _AT_ONCE])
         with torch.inference_mode():
             embedded_NLW = tower.embed(ids_NL)
@@ -81,6 +72,7 @@ def make_texts(tower: TextTower, classes: tuple[str, ...], templates: tuple[str,
         words.append(pack(features.words_NLW.cpu()[real_NL].numpy(), dtype))
         pooled.append(pack(features.sentence_ND.cpu().numpy(), dtype))
         lengths.append((eot_N + 1).numpy())
+    tick("encoding texts", len(sentences), len(sentences))
     return Texts(
         token_S=np.concatenate(tokens),
         embedding_SW=np.concatenate(embeddings),

@@ -19,16 +19,19 @@ from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
 from plfeat.flows.fitting import fitted
+from plfeat.flows.material import material_of
+from plfeat.flows.progress import READING, stage
 from plfeat.flows.results import open_run
-from plfeat.flows.runs import about_run, check_place, keep_run, material_of, method_of, numerics, run_of
+from plfeat.flows.runs import about_run, check_place, keep_run, method_of, numerics, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import RECORD
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
-from plfeat.train.checkpoint import forget_member, load_state, member_tensors, read_member, save_member, save_state
+from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, precision, trainable
 from plfeat.train.journal import Journal
+from plfeat.train.member import forget_member, read_member
 
 STATE = "unfinished.safetensors"
 SAVE_EVERY = 20.0  # seconds between two states of an unfinished training
@@ -65,9 +68,9 @@ def train_frozen(
         if track is not None:
             raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
         with claimed(out):
-            return Trained(classical(config, cache, out, pretrained))
+            return Trained(classical(config, cache, out, tick, pretrained))
     with claimed(out), enough_memory(_smaller(config)):
-        return _train(_gather(config, cache, out, chosen, pretrained), tick, resume, track)
+        return _train(_gather(config, cache, out, chosen, tick, pretrained), tick, resume, track)
 
 
 def _smaller(config: TrainConfig) -> str:
@@ -94,9 +97,11 @@ def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trai
         if resume and state.is_file():
             load_state(fleet, run, state)
         settings = config.model_dump(mode="json", exclude={"seeds"})
+        tick("training", fleet.state.epoch, config.optim.epochs)
         with Journal(place, seeds, fleet.state.curve, track, settings) as journal:
             fleet.run(given.val, tick, _after_each(journal, run, state))
-        _test(given, fleet, run, trained)
+        with stage(tick, "testing"):
+            _test(given, fleet, run, trained)
         state.unlink(missing_ok=True)
     if not trained.runs:
         raise PlfeatError(f"training diverged ({diverged(trained)}); try lower rates")
@@ -152,10 +157,11 @@ class _Given:
         return Fleet(learner, members, train, chosen_EN)
 
 
-def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, pretrained: str | None) -> _Given:
+def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, tick: Tick, pretrained: str | None) -> _Given:
     started = time.perf_counter()
-    seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
-    material = material_of(cache, seen.train, pretrained)
+    with stage(tick, READING):
+        seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
+    material = material_of(cache, seen.train, pretrained, tick=tick)
     config = fitted(config, material, seen.chosen_EN.shape[1])
     return _Given(config, cache, out, torch.device(device), seen, test, material, started)
 

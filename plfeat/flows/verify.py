@@ -10,8 +10,10 @@ import numpy as np
 from plfeat.config import ExtractConfig, build
 from plfeat.errors import CacheError, DataError, first_line
 from plfeat.flows.extract import extract
-from plfeat.flows.work import Means, prepare
-from plfeat.records import Tick
+from plfeat.flows.given import check_model, list_videos
+from plfeat.flows.means import Means
+from plfeat.flows.progress import load_torch
+from plfeat.records import Tick, silent
 from plfeat.shards.folder import require_same, stored_spec
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
@@ -44,7 +46,7 @@ def verify(
     folder: Path, live: int, repair: bool, root: Path | None, weights: Path | None, tick: Tick, means: Means
 ) -> Verdict:
     try:
-        found = list(problems(folder))
+        found = list(problems(folder, tick))
     except CacheError as error:
         if not repair:
             raise
@@ -53,10 +55,10 @@ def verify(
     if repaired:
         config, place = how_made(folder, root, weights)
         extract(config, place, folder, tick, means)
-        left = list(problems(folder))
+        left = list(problems(folder, tick))
         if left:
             raise CacheError(f"cache {folder}: could not be repaired: {left[0]}")
-    checked = again(folder, live, root, weights, means) if live and (repaired or not found) else None
+    checked = again(folder, live, root, weights, means, tick) if live and (repaired or not found) else None
     return Verdict(folder, found, repaired, checked)
 
 
@@ -71,10 +73,15 @@ def how_made(folder: Path, root: Path | None, weights: Path | None) -> tuple[Ext
         raise CacheError(f"cache {folder}: made.json is missing or damaged ({first_line(error)})") from error
 
 
-def again(folder: Path, count: int, root: Path | None, weights: Path | None, means: Means) -> Live:
+def again(folder: Path, count: int, root: Path | None, weights: Path | None, means: Means, tick: Tick = silent) -> Live:
     """Makes the features of `count` videos, spread over the cache, once more."""
     config, place = how_made(folder, root, weights)
-    work = prepare(config, place)
+    check_model(config)
+    listed = list_videos(config, place, tick)
+    load_torch(tick)
+    from plfeat.flows.work import equip
+
+    work = equip(config, listed, tick)
     require_same(work.spec, stored_spec(folder), f"cache {folder}")
     cache = open_cache(folder)
     stored = ChainMap(*(dict(cache.videos(split)) for split in cache.spec["dataset"]["splits"]))
@@ -86,7 +93,8 @@ def again(folder: Path, count: int, root: Path | None, weights: Path | None, mea
     with work.kit.crew(replace(means, workers=min(means.workers, len(chosen)))) as crew:
         maker = work.kit.maker()
         clips = crew.run(maker.job(video) for video in chosen)
-        for video in chosen:
+        for number, video in enumerate(chosen):
+            tick("making again", number, len(chosen))
             rows_KD = stored[video.id]
             shard = maker.make([video], clips, frozenset(), lambda done: None)
             if shard.status_N[0] == FAILED or len(shard.features_RD) != len(rows_KD):
@@ -99,4 +107,5 @@ def again(folder: Path, count: int, root: Path | None, weights: Path | None, mea
             difference = max(difference, float(np.abs(old - new).max() / max(old.std(), 1e-12)))
             if cosine < worst:
                 worst, at = cosine, video.id
+    tick("making again", len(chosen), len(chosen))
     return Live(len(chosen), frames, failed, worst, difference, at)

@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -14,12 +14,14 @@ import torch
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.vision import Batches, FrameEncoder, choose_device
 from plfeat.config import ExtractConfig
-from plfeat.datasets import READERS, Place
 from plfeat.errors import UsageError
 from plfeat.files import sha256_of_json
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.encode import ShardMaker
-from plfeat.records import Dataset, VideoRef
+from plfeat.flows.given import Listed, check_model, list_videos, weights_of
+from plfeat.flows.means import Means, number
+from plfeat.flows.progress import MODEL, stage
+from plfeat.records import Dataset, Tick, VideoRef, silent
 from plfeat.shards.schema import FORMAT, fingerprint, shard_name
 from plfeat.video.augment import about as about_augment
 from plfeat.video.crew import Crew
@@ -32,34 +34,10 @@ _BATCH = {"cuda": 256, "cpu": 32}  # frames; a CPU gains nothing from more
 OTHER = {"decord": "pyav", "pyav": "decord"}
 
 
-def _cores() -> int:
-    """Those that this process may use, where the system tells; of several that torchrun started here, its share."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(1, _number(os.environ, "LOCAL_WORLD_SIZE", 1)))
-
-
-def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
-    said = environment.get(name, "")
-    return int(said) if said.isdecimal() else otherwise
-
-
 def local_device(wanted: str | None, environment: Mapping[str, str] = os.environ) -> str:
     """The device, where there are several of a kind that of this process among those of its machine."""
-    device, rank = choose_device(wanted), _number(environment, "LOCAL_RANK", _number(environment, "SLURM_LOCALID", 0))
+    device, rank = choose_device(wanted), number(environment, "LOCAL_RANK", number(environment, "SLURM_LOCALID", 0))
     return f"cuda:{rank % torch.cuda.device_count()}" if device == "cuda" and rank else device
-
-
-@dataclass(frozen=True)
-class Means:
-    """How the work is done, none of which changes the features."""
-
-    workers: int = field(default_factory=_cores)
-    limit: float = 60.0  # seconds after which a decoder is killed
-    part: tuple[int, int] = (1, 1)  # (2, 3): this process makes the second of every three shards
-    engine: str = "local"  # or ray
-    address: str | None = None  # of a Ray cluster; without one, a cluster of this machine
-    retry: bool = False  # make shards again in which videos failed
-    templates: tuple[str, ...] | None = None  # of text.h5; without any, those it has, or the default ones
 
 
 @dataclass(frozen=True)
@@ -139,14 +117,17 @@ class Work:
         return cache_root if named else cache_root / self.dataset.name / fingerprint(self.spec)
 
 
-def prepare(config: ExtractConfig, root: Path) -> Work:
-    place = Place(config.dataset, root, config.lists or root, config.fold, config.names)
-    dataset = READERS[config.dataset](place)
-    _refuse_flips(dataset, config.augment)
-    kit = gather(config)
-    sizes = {video.id: _size(video.path) for video in dataset.videos}
-    spec = {"dataset": _about_dataset(dataset, sizes), **kit.about}
-    return Work(kit, dataset, sizes, spec)
+def prepare(config: ExtractConfig, root: Path, tick: Tick = silent) -> Work:
+    check_model(config)
+    return equip(config, list_videos(config, root, tick), tick)
+
+
+def equip(config: ExtractConfig, listed: Listed, tick: Tick) -> Work:
+    """The list, and what makes features of its videos."""
+    with stage(tick, MODEL):
+        kit = gather(config)
+    spec = {"dataset": _about_dataset(listed.dataset, listed.sizes), **kit.about}
+    return Work(kit, listed.dataset, listed.sizes, spec)
 
 
 def gather(config: ExtractConfig) -> Kit:
@@ -154,7 +135,7 @@ def gather(config: ExtractConfig) -> Kit:
     decoders = _about_decoders(decoder, config.fallback)
     device = local_device(config.device)
     compute = config.compute or ("float32" if device == "cpu" else "float16")
-    backbone = open_backbone(config.model, _weights(config), config.activation, config.preprocess.said)
+    backbone = open_backbone(config.model, weights_of(config), config.activation, config.preprocess.said)
     encoder = FrameEncoder(backbone.model, backbone.preprocess, device, compute, config.also, config.compile)
     sample = config.sample
     sampler = Sampler(sample.frames, sample.seed, sample.every, sample.fps, sample.cap)
@@ -178,14 +159,6 @@ def gather(config: ExtractConfig) -> Kit:
     return Kit(config, backbone, encoder, sampler, decoder, about)
 
 
-def _weights(config: ExtractConfig) -> str | None:
-    if config.weights is None:
-        return config.pretrained
-    if not config.weights.is_file():
-        raise UsageError(f"weights {config.weights}: no such file")
-    return str(config.weights)
-
-
 def _about_dataset(dataset: Dataset, sizes: dict[str, int | None]) -> dict[str, Any]:
     """The list of videos is hashed with the files' sizes: the same names with other sizes are another dataset."""
     listing = [[v.id, v.label, v.split, v.start, v.end, sizes[v.id]] for v in dataset.videos]
@@ -206,27 +179,6 @@ def _about_decoders(decoder: str, fallback: bool) -> dict[str, str]:
     return about
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
-def _refuse_flips(dataset: Dataset, augment: str) -> None:
-    """Where left and right are classes, a flipped video has another label."""
-    if "flip" not in augment:
-        return
-    for name in dataset.classes:
-        if {"left", "right"} & set(name.lower().split()):
-            raise UsageError(
-                f"augment={augment}: class {name!r} of {dataset.name} tells left from right; use augment="
-                + ("rand" if "rand" in augment else "none")
-            )
-    if any(twin is not None for twin in dataset.mirror):
-        raise UsageError(f"augment={augment}: {dataset.name} has classes that mirror each other; do not flip them")
-
-
 def require_videos_for_views(work: Work) -> None:
     """Views that no video of the list is taken in would only make another cache of the same features."""
     sample, there = work.kit.config.sample, work.spec["dataset"]["splits"].keys()
@@ -238,29 +190,3 @@ def require_videos_for_views(work: Work) -> None:
             raise UsageError(
                 f"{key}={views}: no video of {work.dataset.name} has them, all are {', '.join(there)} videos"
             )
-
-
-_RANKS = (
-    ("RANK", "WORLD_SIZE"),
-    ("SLURM_PROCID", "SLURM_NTASKS"),
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN"),
-)
-
-
-def _rank(environment: Mapping[str, str], rank: str, world: str, first: str = "") -> tuple[int, int]:
-    try:
-        return int(environment[rank]) - int(environment.get(first, 0)) + 1, int(environment[world])
-    except (KeyError, ValueError):
-        return 1, 1
-
-
-def parse_part(said: str | None, environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """`2/3` is the second of three. `auto` asks torchrun's variables, then SLURM's; without them there is one part."""
-    if said is None:
-        return 1, 1
-    if said == "auto":
-        return next((found for names in _RANKS if (found := _rank(environment, *names))[1] > 1), (1, 1))
-    number, slash, count = said.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UsageError(f"--part {said}: expected i/n with 1 <= i <= n, for example 2/3, or auto")
-    return int(number), int(count)

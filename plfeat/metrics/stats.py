@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
 
 Array = NDArray[np.float64]
 RESAMPLES = 10_000
@@ -33,6 +32,8 @@ def accuracy_interval(hits_SN: Array) -> tuple[float, float]:
 
 def wilson(mean: float, trials: float) -> tuple[float, float]:
     """Wilson's score interval for a share of a possibly fractional number of trials."""
+    from scipy.stats import norm  # takes longer to load than a table to make
+
     z = float(norm.ppf((1 + LEVEL) / 2))
     centre = (mean + z * z / (2 * trials)) / (1 + z * z / trials)
     reach = z / (1 + z * z / trials) * math.sqrt(mean * (1 - mean) / trials + z * z / (4 * trials * trials))
@@ -80,6 +81,8 @@ def paired_p(a_SN: Array, b_SN: Array) -> float:
 
 def mcnemar_p(a_N: Array, b_N: Array) -> float:
     """Exact two-sided McNemar test of two runs on the same videos."""
+    from scipy.stats import binomtest
+
     only_a, only_b = int(((a_N == 1) & (b_N == 0)).sum()), int(((a_N == 0) & (b_N == 1)).sum())
     return 1.0 if only_a + only_b == 0 else float(binomtest(only_a, only_a + only_b).pvalue)
 

@@ -3,20 +3,21 @@
 import warnings
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.files import publish
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 
 def confusion_figure(
     counts_CC: NDArray[np.int64], classes: tuple[str, ...], group: tuple[str, ...], title: str, path: Path
 ) -> None:
     """True class by first choice, in shares of the true class; a line stands where the group changes."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
     share = counts_CC / np.maximum(counts_CC.sum(axis=1, keepdims=True), 1)
     side = min(24.0, 3.2 + 0.24 * len(classes))
     figure, axes = plt.subplots(figsize=(side + 0.6, side), layout="constrained")

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-import pandas as pd
-
 from plfeat.records import Contrast, Row
 
 
@@ -14,6 +12,8 @@ def as_dicts(rows: list[Row]) -> list[dict[str, Any]]:
 
 def as_csv(rows: list[Row]) -> str:
     """One line a row, nested figures flattened."""
+    import pandas as pd
+
     flat = pd.json_normalize(as_dicts(rows), sep="_").drop(columns="step", errors="ignore")
     text: str = flat.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     return text
@@ -82,6 +82,8 @@ def contrasts_as_markdown(contrasts: list[Contrast], baseline: str) -> str:
 
 
 def contrasts_as_csv(contrasts: list[Contrast]) -> str:
+    import pandas as pd
+
     frame = pd.DataFrame([dataclasses.asdict(contrast) for contrast in contrasts])
     text: str = frame.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     return text

@@ -9,6 +9,7 @@ from typing import Any
 
 from plfeat.errors import CacheError
 from plfeat.files import abandoned, publish, sha256_of, write_bytes
+from plfeat.records import Tick, silent
 from plfeat.shards.folder import Books, Tally, ledger_paths, require_same, stored_spec, whole
 from plfeat.shards.reader import open_cache
 from plfeat.shards.schema import expected_shards, fingerprint
@@ -18,10 +19,11 @@ from plfeat.shards.text import read_texts
 _DAY = 86400.0
 
 
-def problems(folder: Path) -> Iterator[str]:
+def problems(folder: Path, tick: Tick = silent) -> Iterator[str]:
     """Everything that is wrong with a finished cache: every file is read whole."""
     cache = open_cache(folder)
-    for entry in cache.manifest["shards"]:
+    for number, entry in enumerate(cache.manifest["shards"]):
+        tick("verifying shards", number, len(cache.manifest["shards"]))
         path = folder / "shards" / entry["name"]
         if not path.is_file() or path.is_symlink():
             yield f"{path}: no such file"
@@ -29,6 +31,7 @@ def problems(folder: Path) -> Iterator[str]:
             yield f"{path}: its sha256 is not the one it was written with"
         elif whole(path) is None:
             yield f"{path}: not a whole shard"
+    tick("verifying shards", len(cache.manifest["shards"]), len(cache.manifest["shards"]))
     text = cache.manifest["text"]
     if text["name"]:
         path = folder / TEXT

@@ -14,12 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from plfeat.config import TrainConfig, build
-from plfeat.errors import DataError, PlfeatError, UsageError, first_line
+from plfeat.config import TrainConfig
+from plfeat.errors import DataError, UsageError, first_line
 from plfeat.files import write_bytes, write_json
 from plfeat.train.fleet import Epoch, Fleet, Learner, State, is_tower, trainable
-
-MODEL, LAST, CONFIG, CLASSES = "model.safetensors", "last.safetensors", "config.json", "classes.json"
+from plfeat.train.member import CLASSES, CONFIG, LAST, MODEL, header
 
 
 def member_tensors(tensors: dict[str, torch.Tensor], member: int) -> dict[str, torch.Tensor]:
@@ -42,27 +41,6 @@ def save_member(
         _save(folder / LAST, last, about)
     write_json(folder / CONFIG, config.model_dump(mode="json"))
     write_json(folder / CLASSES, list(classes))
-
-
-def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, Any]]:
-    """A member's settings, its classes, and what its header says."""
-    if not (folder / MODEL).is_file():
-        raise DataError(f"run {folder}: no {MODEL}; a method that learns nothing by gradient keeps none")
-    try:
-        classes = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
-        config, about = build(TrainConfig, folder / CONFIG), _header(folder / MODEL)
-        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-            raise ValueError(f"{CLASSES} is not a list of names")
-        if config != build(TrainConfig, settings=about["config"]):  # both may lack a setting that came later
-            raise ValueError(f"{CONFIG} is not what {MODEL} was trained with")
-        return config, tuple(classes), about
-    except (OSError, KeyError, TypeError, ValueError, UsageError) as error:
-        raise DataError(f"run {folder}: {first_line(error)}") from error
-
-
-def forget_member(folder: Path) -> None:
-    for name in (MODEL, LAST, CONFIG, CLASSES, "curve.csv"):
-        (folder / name).unlink(missing_ok=True)
 
 
 def load_member(learner: Learner, folder: Path) -> None:
@@ -101,7 +79,7 @@ def save_state(fleet: Fleet, fingerprint: str, path: Path) -> None:
 
 def load_state(fleet: Fleet, fingerprint: str, path: Path) -> None:
     """Puts a fleet where it was."""
-    about, tensors = _header(path), _load(path)
+    about, tensors = header(path), _load(path)
     try:
         if about["run"] != fingerprint:
             raise UsageError(f"{path}: this unfinished training has other settings or another cache; give --out")
@@ -133,14 +111,3 @@ def _load(path: Path) -> dict[str, torch.Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a safetensors file ({first_line(error)})") from error
-
-
-def _header(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["plfeat"])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: not a safetensors file of plfeat ({first_line(error)})") from error
-    if not isinstance(about, dict):
-        raise PlfeatError(f"{path}: its header is not plfeat's")
-    return about

@@ -1,0 +1,75 @@
+"""Does a trained run fit what it is asked about? Found out from its files alone, before torch is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+from plfeat.config import TrainConfig
+from plfeat.errors import CacheError, DataError, UsageError
+from plfeat.report.runs import find_runs
+from plfeat.shards.reader import Cache
+from plfeat.train.member import MODEL, read_member
+
+
+def fitting_runs(folders: list[Path], cache: Cache) -> dict[Path, dict[str, Any]]:
+    """Every trained run at or below the folders, with what its header says: all of them can be tested on this cache."""
+    return {folder: fitting_member(folder, cache)[1] for folder in trained_runs(folders)}
+
+
+def trained_runs(folders: list[Path]) -> list[Path]:
+    """Those at or below the folders that keep a model; a folder named itself has to."""
+    found = find_runs(folders)
+    trained = [folder for folder in found if (folder / MODEL).is_file()]
+    for named in folders:
+        if not any(folder == named or named in folder.parents for folder in trained):
+            raise DataError(f"eval: no trained model under {named}; methods that learn nothing by gradient keep none")
+    return trained
+
+
+def able_member(folder: Path, top: int, explained: bool) -> tuple[TrainConfig, tuple[str, ...], dict[str, Any]]:
+    """A run that can be asked about videos."""
+    if top < 1:
+        raise UsageError(f"top {top}: expected at least one class")
+    config, classes, about = read_member(folder)
+    if explained and config.method != "match":
+        raise UsageError(f"--explain: a run of method {config.method} reads no text; there is nothing to look into")
+    return config, classes, about
+
+
+def fitting_member(folder: Path, cache: Cache) -> tuple[TrainConfig, dict[str, Any]]:
+    """A member's settings and what its header says, or an error if it cannot be tested on this cache."""
+    config, classes, about = read_member(folder)
+    check_backbone(folder, about, cache)
+    check_classes(folder, config, classes, cache)
+    was, is_now = (spec["sampler"].get("frames") for spec in (about["spec"], cache.spec))
+    if config.head.kind.startswith("transf") and was != is_now:
+        raise DataError(f"run {folder}: its head reads {was} frames, cache {cache.path} has {is_now}")
+    return config, about
+
+
+def check_backbone(folder: Path, about: dict[str, Any], cache: Cache) -> None:
+    """Features of another backbone are numbers of another kind, even where the widths agree."""
+    for fact in ("model", "weights_sha256", "activation"):
+        expected, found = about["spec"]["model"][fact], cache.spec["model"][fact]
+        if found != expected:
+            raise CacheError(
+                f"run {folder}: trained over features with {fact} {expected[:16]}, "
+                f"but cache {cache.path} has {found[:16]}"
+            )
+
+
+def check_classes(folder: Path, config: TrainConfig, classes: tuple[str, ...], cache: Cache) -> None:
+    """What belongs to a class by its place cannot meet other classes, or the same in another order."""
+    learned = config.text.source == "contexts" and config.context.learn and config.context.sharing == "class"
+    if classes == cache.classes or (config.method == "match" and not learned):
+        return
+    what = "its contexts are" if config.method == "match" else "its weights are"
+    if sorted(classes) == sorted(cache.classes):
+        place = next(i for i, pair in enumerate(zip(classes, cache.classes, strict=True)) if pair[0] != pair[1])
+        raise DataError(
+            f"run {folder}: class {place} was {classes[place]!r}, in cache {cache.path} it is "
+            f"{cache.classes[place]!r}: the same classes in another order"
+        )
+    raise DataError(
+        f"run {folder}: {what} of its own {len(classes)} classes; cache {cache.path} has {len(cache.classes)} others. "
+        "What is to be tested on other classes has to share its contexts: --set context.sharing=shared"
+    )
