@@ -68,3 +68,28 @@ def test_mistakes_are_told_and_names_listed_before_anything_heavy_is_loaded(plac
     done = subprocess.run(command, cwd=place, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("plfeat: ") == sum(code != 0 for code, _ in WRONG)
+
+
+LISTENING = """
+import sys
+from plfeat_cli import output
+from plfeat_cli.main import main
+
+def say(text, quiet=False):
+    if not quiet:
+        print(text, "torch" in sys.modules, file=sys.stderr)
+
+output.say = say
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_the_wait_for_torch_is_announced_before_it_begins_unless_one_wants_quiet(place: Path, quiet: list[str]) -> None:
+    command = ["eval", "--zero-shot", "--cache", "CACHE", "--out", "OUT", "--json", *quiet]
+    done = subprocess.run(
+        [sys.executable, "-c", LISTENING, *command], cwd=place, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"]
+    assert done.stderr.splitlines()[:1] == ([] if quiet else ["loading torch… False"])

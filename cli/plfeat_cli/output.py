@@ -57,25 +57,17 @@ def _bar(share: float) -> str:
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[Tick]:
-    """Live bars on a terminal; elsewhere a line as each stage ends."""
+    """Live bars on a terminal; elsewhere lines."""
     if quiet:
         yield silent
     elif sys.stderr.isatty():
         with _bars() as tick:
             yield tick
     else:
-        yield _lines()
+        from plfeat_cli.log import Log, lines
 
-
-def _lines() -> Tick:
-    ended = set()
-
-    def tick(stage: str, done: int, total: int, note: str = "", /) -> None:
-        if done == total and stage not in ended:
-            ended.add(stage)
-            say(f"{stage}: {done}/{total}" + (f" ({note})" if note else ""))
-
-    return tick
+        with lines(say, Log()) as tick:
+            yield tick
 
 
 @contextmanager
