@@ -49,7 +49,7 @@ def test_interrupted_and_continued_it_gives_the_same_bytes(
         pass
 
     def cut(stage: str, done: int, total: int, note: str = "", /) -> None:
-        if done >= 30:
+        if stage == "encoding videos" and done >= 30:
             raise PowerCutError
 
     with pytest.raises(PowerCutError):

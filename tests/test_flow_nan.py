@@ -13,7 +13,8 @@ import torch
 from conftest import quick
 from safetensors.torch import load_file, save_file
 
-from plfeat.backbone.load import load, plan
+from plfeat.backbone.load import load
+from plfeat.backbone.plan import plan
 from plfeat.errors import CacheError, DataError, PlfeatError
 from plfeat.files import sha256_of
 from plfeat.flows.evaluate import chance

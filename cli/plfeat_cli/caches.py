@@ -41,7 +41,8 @@ def describe_cache(at: CacheAt = options.CACHE, as_json: AsJson = False) -> None
         return
     lines = in_words(about)
     width = max(len(name) for name, _ in lines)
-    print("\n".join(f"{name.ljust(width)}  {value}" for name, value in lines))
+    for name, value in lines:
+        output.tell(f"{name.ljust(width)}  {value}", under=width + 2)
 
 
 @cache.command("verify")
@@ -93,7 +94,8 @@ def merge_caches(
     """Make one cache of parts of it that were made on several machines."""
     from plfeat.flows.caches import merge
 
-    folder, tally = merge(parts, options.new_folder(root))
+    with output.progress(quiet) as tick:
+        folder, tally = merge(parts, options.new_folder(root), tick)
     if as_json:
         output.result({"path": folder, "complete": tally.complete, **asdict(tally)})
     else:

@@ -37,7 +37,8 @@ def check_dataset(
     """What of a dataset is there: found, missing and unexpected videos, against its lists and its published counts."""
     from plfeat.flows import catalog
 
-    found = catalog.check_dataset(name, root or data / name, lists, fold or 1, names)
+    with output.progress(quiet) as tick:
+        found = catalog.check_dataset(name, root or data / name, lists, fold or 1, names, tick)
     if as_json:
         output.result(asdict(found))
     else:
@@ -82,4 +83,4 @@ def list_models(as_json: AsJson = False) -> None:
         output.result(known)
         return
     for entry in known:
-        print(f"{entry['model']}: {', '.join(entry['pretrained']) or '(no weights listed)'}")
+        output.tell(f"{entry['model']}: {', '.join(entry['pretrained']) or '(no weights listed)'}", under=4)

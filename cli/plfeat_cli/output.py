@@ -1,12 +1,15 @@
 """Results to stdout, everything for people to stderr."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from plfeat.records import Tick, silent
+from plfeat_cli import layout
+from plfeat_cli.layout import sentence
 
 if TYPE_CHECKING:
     from plfeat.flows.predict import Prediction
@@ -19,20 +22,26 @@ def result(content: Any) -> None:
 
 def say(text: str, quiet: bool = False) -> None:
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        print(sentence(text, _width(sys.stderr)), file=sys.stderr, flush=True)
 
 
-def table(lines: list[list[str]]) -> None:
-    """Aligned columns on stdout; the first line is a header. Everything but the first column is set flush right."""
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    for number, line in enumerate(lines):
-        cells = [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        print("  ".join(cells).rstrip())
-        if number == 0:
-            print("  ".join("-" * width for width in widths))
+def tell(text: str, under: int = 0) -> None:
+    """Text on stdout; where a line breaks, the rest of it begins `under` columns in."""
+    width = _width(sys.stdout)
+    print(sentence(text if width is None else text.replace("\t", "  "), width, under))
+
+
+def table(lines: list[list[str]], running: Collection[int] = ()) -> None:
+    """On stdout; the first line is a header, and some columns may hold running text."""
+    print("\n".join(layout.table(lines, _width(sys.stdout), running)))
+
+
+def _width(stream: TextIO) -> int | None:
+    """Of the terminal, if it is one."""
+    if not stream.isatty():
+        return None
+    said = os.environ.get("COLUMNS", "")
+    return int(said) if said.isdecimal() and int(said) else os.get_terminal_size(stream.fileno()).columns or 80
 
 
 def explanation(found: "Prediction") -> None:
@@ -42,17 +51,19 @@ def explanation(found: "Prediction") -> None:
         return
     print(f"\n{found.video}: {found.best[0][0]}\n  frames ({why.frames_are})")
     for index, value in zip(found.frame_index, why.frames, strict=True):
-        print(f"    {index:>6}  {value:6.3f}  {_bar(value)}")
+        print(f"    {index:>6}  {value:6.3f}  {_bar(value, 20)}")
     for step, attention in enumerate(why.word_attention, 1):
         print(f"  words, step {step}")
         for word, value in zip(why.words, attention, strict=True):
-            print(f"    {word:>14}  {value:6.3f}  {_bar(value)}")
+            print(f"    {word:>14}  {value:6.3f}  {_bar(value, 28)}")
     for number, words in enumerate(why.contexts, 1):
-        print(f"  [V{number}] is nearest to " + ", ".join(f"{word!r} ({far:.2f})" for word, far in words))
+        tell(f"  [V{number}] is nearest to " + ", ".join(f"{word!r} ({far:.2f})" for word, far in words), under=4)
 
 
-def _bar(share: float) -> str:
-    return "█" * round(40 * max(0.0, min(1.0, share)))
+def _bar(share: float, before: int) -> str:
+    """Of at most 40 columns, as far as there are some after the `before` ones."""
+    room = min(40, (_width(sys.stdout) or 80) - before)
+    return "█" * round(room * max(0.0, min(1.0, share)))
 
 
 @contextmanager
@@ -61,33 +72,12 @@ def progress(quiet: bool) -> Iterator[Tick]:
     if quiet:
         yield silent
     elif sys.stderr.isatty():
-        with _bars() as tick:
+        from plfeat_cli.bars import bars
+
+        with bars() as tick:
             yield tick
     else:
         from plfeat_cli.log import Log, lines
 
         with lines(say, Log()) as tick:
             yield tick
-
-
-@contextmanager
-def _bars() -> Iterator[Tick]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description:<18}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}", style="dim"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {}
-
-        def tick(stage: str, done: int, total: int, note: str = "", /) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note="")
-            bars.update(tasks[stage], completed=done, total=total, note=note)
-
-        yield tick

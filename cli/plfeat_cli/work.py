@@ -66,10 +66,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train PromptLearner, its relatives or a baseline over a cache, one run per seed, and test them."""
-    from plfeat.presets import PRESETS, train_config
+    from plfeat.presets import train_config
 
     if list_presets:
-        _print_presets(PRESETS, as_json)
+        _print_presets(as_json, quiet)
         return
     settings = train_config(preset, config, sets or ())
     tree = settings.model_dump(mode="json")
@@ -145,7 +145,7 @@ def evaluate(
         from plfeat.flows.train import train_frozen
 
         if runs:
-            done = evaluate_all(runs, chosen, folder, tick, split, pretrained, device, views)
+            done = evaluate_all(runs, chosen, folder, split, pretrained, device, views, tick)
         else:
             done = train_frozen(settings, chosen, folder, tick, pretrained).runs
     _finish(summarise(done), as_json, quiet, runs=folder)
@@ -185,7 +185,7 @@ def predict(
     else:
         rows = [[one.video, *(f"{name} {100 * share:.1f} %" for name, share in one.best)] for one in found if one.best]
         for row in rows:
-            print("\t".join(row))
+            output.tell("\t".join(row), under=4)
         for one in found:
             output.explanation(one)
         for one in failed:
@@ -226,12 +226,15 @@ def _print_config(tree: dict[str, Any], as_json: bool) -> None:
     print(yaml.safe_dump(tree, sort_keys=False), end="")
 
 
-def _print_presets(presets: dict[str, dict[str, Any]], as_json: bool) -> None:
+def _print_presets(as_json: bool, quiet: bool) -> None:
+    from plfeat.flows import catalog
+
+    known = catalog.presets()
     if as_json:
-        output.result(presets)
+        output.result(known)
         return
-    rows = [[name, ", ".join(f"{key}={value}" for key, value in own.items())] for name, own in presets.items()]
-    output.table([["preset", "settings"], *rows])
+    output.table(catalog.presets_table(known), running=[1])
+    output.say("\n" + "\n".join(catalog.presets_remarks(known)), quiet)
 
 
 def _finish(done: "Report", as_json: bool, quiet: bool, **more: Any) -> None:

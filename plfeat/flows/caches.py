@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from plfeat.errors import CacheError, UsageError
+from plfeat.flows.progress import stage
+from plfeat.records import Tick
 from plfeat.shards import upkeep
 from plfeat.shards.folder import Tally
 from plfeat.shards.reader import Cache, find_caches, open_cache
@@ -38,8 +40,9 @@ def find_one(path: Path) -> Path:
     return path if (path / "spec.json").is_file() else choose_cache(path).path
 
 
-def merge(parts: list[Path], cache_root: Path) -> tuple[Path, Tally]:
-    return upkeep.merge(parts, cache_root)
+def merge(parts: list[Path], cache_root: Path, tick: Tick) -> tuple[Path, Tally]:
+    with stage(tick, "merging"):
+        return upkeep.merge(parts, cache_root)
 
 
 def collect(cache_root: Path, days: float, really: bool) -> list[upkeep.Waste]:

@@ -1,5 +1,6 @@
-"""What there is: datasets and models; what of a dataset is on disk; and the toy dataset, which can be made."""
+"""What there is: datasets, models and presets; what of a dataset is on disk; and the toy dataset, which can be made."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,25 @@ from plfeat.datasets import READERS, Place
 from plfeat.datasets.check import Check
 from plfeat.datasets.check import check as compare
 from plfeat.errors import UsageError
+from plfeat.flows.progress import stage
+from plfeat.presets import PRESETS
 from plfeat.records import Tick
 from plfeat.toy import shipped, videos
 
 _EXAMPLES = 5
+_PRESETS = Path(__file__).with_name("presets.csv")
 
 
 def datasets() -> list[str]:
     return sorted(READERS)
 
 
-def check_dataset(name: str, root: Path, lists: Path | None, fold: int, names: Path | None) -> Check:
+def check_dataset(name: str, root: Path, lists: Path | None, fold: int, names: Path | None, tick: Tick) -> Check:
     place = Place(name, root, lists or root, fold, names)
-    return compare(READERS[name](place), place)
+    with stage(tick, "reading the list"):
+        dataset = READERS[name](place)
+    with stage(tick, "finding the files"):
+        return compare(dataset, place)
 
 
 def check_table(found: Check) -> list[list[str]]:
@@ -50,6 +57,32 @@ def check_remarks(found: Check) -> list[str]:
 def models() -> list[dict[str, Any]]:
     shipped.offer()
     return [{"model": name, "pretrained": list(tags_of(name))} for name in known_models()]
+
+
+def presets() -> list[dict[str, Any]]:
+    """What each method is, what it costs, how far it gets on the toy world (`with` which settings, if not its own), and
+    its settings."""
+    with _PRESETS.open(encoding="utf-8", newline="") as file:
+        said = {row.pop("preset"): row for row in csv.DictReader(file)}
+    return [{"preset": name, **said[name], "settings": settings} for name, settings in PRESETS.items()]
+
+
+def presets_table(known: list[dict[str, Any]]) -> list[list[str]]:
+    cells = [
+        [each["preset"], each["what"], each["cost"], each["toy"] + ("*" if each["with"] else "")] for each in known
+    ]
+    return [["preset", "what it is", "cost", "toy"], *cells]
+
+
+def presets_remarks(known: list[dict[str, Any]]) -> list[str]:
+    """What the columns mean."""
+    other = [f"{each['preset']}: {each['with']}" for each in known if each["with"]]
+    return [
+        "cost: CPU time that learning takes on the toy world, about; prompts = 1",
+        "toy: % right of the toy world's test videos (reports/ladder), which say nothing about real ones",
+        *([f"* with other settings; {'; '.join(other)}"] if other else []),
+        "settings: plfeat train --print-config --preset NAME",
+    ]
 
 
 def make_dataset(name: str, out: Path, count: int, seed: int, tick: Tick) -> bool:

@@ -17,7 +17,7 @@ from plfeat.flows.progress import READING, stage
 from plfeat.flows.runs import about_run, keep_run, method_of, run_of
 from plfeat.flows.splits import read
 from plfeat.flows.trained import fitting_member, fitting_runs
-from plfeat.records import FrameSet, Run, Tick
+from plfeat.records import FrameSet, Run, Tick, silent
 from plfeat.report.runs import load_run
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident
@@ -30,11 +30,11 @@ def evaluate(
     folder: Path,
     cache: Cache,
     out: Path,
-    tick: Tick,
     split: str | None = None,
     pretrained: str | None = None,
     device: str | None = None,
     views: int | None = None,
+    tick: Tick = silent,
 ) -> Run:
     """Tests a trained run again, on any split, or on another dataset's cache, whose classes it has never seen. Of the
     cached views only the first so many are looked at."""
@@ -72,11 +72,11 @@ def evaluate_all(
     folders: list[Path],
     cache: Cache,
     out: Path,
-    tick: Tick,
     split: str | None = None,
     pretrained: str | None = None,
     device: str | None = None,
     views: int | None = None,
+    tick: Tick = silent,
 ) -> list[Run]:
     """Every run at or below the folders, each into a folder of its own under `out`."""
     found, taken = fitting_runs(folders, cache), list[Path]()
@@ -86,7 +86,7 @@ def evaluate_all(
     done: list[Run] = []
     for folder, place in zip(found, taken, strict=True):
         tick("testing", len(done), len(found))
-        done.append(evaluate(folder, cache, place, tick, split, pretrained, device, views))
+        done.append(evaluate(folder, cache, place, split, pretrained, device, views, tick))
     tick("testing", len(done), len(found))
     return done
 
