@@ -160,7 +160,8 @@ def idle_keys(config: TrainConfig) -> set[str]:
     learned, matched, textless = method in LEARNED, method == "match", method in TEXTLESS
     contexts, mean = text.source == "contexts" and config.context.learn, config.head.kind == "mean"
     joint = loss.matches and loss.joint != 0
-    heard = _heard(config)
+    heard, would = _heard(config), _heard(config, matches=True)
+    unmatched = not would & {"texts", "head", "scale"} and not (loss.joint and "module" in would)  # by anything heard
     alone, scaled = "module" not in heard, loss.matches and "scale" in heard
     unasked = matched and inner.score == "joint" and not (loss.matches and heard & {"texts", "scale"})  # the head
     deaf = matched and not heard  # such as a scale, where another is tested with
@@ -187,12 +188,14 @@ def idle_keys(config: TrainConfig) -> set[str]:
         "scale": not matched,
         "scale.learn": not loss.matches or "scale" not in _heard(config, scale_learns=True),
         "loss": not matched or deaf,
+        "loss.video_to_text": unmatched,
+        "loss.text_to_video": unmatched,
         "loss.joint": not loss.matches,
         "loss.contrastive": alone and not config.learns_text,
         "loss.temperature": not loss.contrastive or (alone and not config.learns_text),
         "loss.pairs": not loss.contrastive or (alone and not config.learns_text),
-        "loss.labels": loss.candidates == "all" or not loss.matches,
-        "loss.candidates": not loss.matches,
+        "loss.labels": loss.candidates == "all" or not loss.matches or unmatched,
+        "loss.candidates": not loss.matches or unmatched,
         "optim": not learned or deaf or weightless,
         "optim.rate": not matched or not (contexts or (scaled and config.optim.scale_rate is None)),
         "optim.scale_rate": not matched or not scaled,
@@ -208,9 +211,11 @@ def idle_keys(config: TrainConfig) -> set[str]:
     return _below(idle, TrainConfig)
 
 
-def _heard(config: TrainConfig, scale_learns: bool = False) -> set[str]:
-    """Of what learns, what the score hears: by itself, or through a loss that it shares with what is heard."""
+def _heard(config: TrainConfig, scale_learns: bool = False, matches: bool = False) -> set[str]:
+    """Of what learns, what the score hears: by itself, or through a loss that it shares with what is heard. As if the
+    scale did learn, or as if videos and texts were matched."""
     inner, loss, scale = config.interaction, config.loss, config.scale
+    matches = matches or loss.matches
     learns = {
         "texts": config.learns_text,
         "head": config.head.kind != "mean",
@@ -224,8 +229,8 @@ def _heard(config: TrainConfig, scale_learns: bool = False) -> set[str]:
         "module": inner.score != "video",
     }
     shared = [
-        {"texts", "head", "scale"} if loss.matches else set(),
-        {"texts", "module", "scale"} if loss.matches and loss.joint else set(),
+        {"texts", "head", "scale"} if matches else set(),
+        {"texts", "module", "scale"} if matches and loss.joint else set(),
         {"texts", "module"} if loss.contrastive else set(),
     ]
     heard = {part for part, does in learns.items() if does and scored[part]}

@@ -223,6 +223,11 @@ IDLE = [
     (("paper", "loss.contrastive=0"), "interaction.hidden=8"),
     (("paper", "loss.contrastive=0"), "interaction.kind=none"),
     (("paper", "loss.contrastive=0"), "loss.temperature=1"),
+    (
+        ("release", "interaction.score=joint"),
+        "loss.video_to_text=0",
+    ),  # the head and a scale learn, and neither is scored
+    (("release", "interaction.score=joint"), "loss.labels=rows"),
     (("paper",), "interaction.kind=pairwise"),
     (("prompts",), "interaction.kind=own"),
 ]

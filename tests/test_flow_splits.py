@@ -24,7 +24,7 @@ from plfeat_cli.main import main
 
 
 def test_held_out_videos_are_never_learned_from(toy_cache: Cache) -> None:
-    seen = splits(train_config(overrides=["data.holdout=0.5"]), (0, 1), toy_cache)
+    seen = splits(train_config(overrides=["data.holdout=0.5", "data.shots=1"]), (0, 1), toy_cache)
     assert seen.val is not None
     for member in range(2):
         learned = {seen.train.id_N[row] for row in seen.chosen_EN[member]}

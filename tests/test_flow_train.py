@@ -237,7 +237,7 @@ def test_a_table_says_on_which_split_it_was_made(trained: Path, toy_cache: Cache
 def test_tip_adapter_f_keeps_its_videos_and_their_classes(
     toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd
 ) -> None:
-    config = quick("tip-adapter-f", QUICK, "data.shots=1", "optim.module_rate=0.01")
+    config = quick("tip-adapter-f", QUICK, "data.shots=2", "optim.module_rate=0.01")
     train_frozen(config, toy_cache, tmp_path / "tip", silent)
     command = ["eval", str(tmp_path / "tip"), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out")]
     assert main(command) == 0
