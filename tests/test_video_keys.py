@@ -13,6 +13,7 @@ import odd_videos as odd
 import pytest
 
 from plfeat.video.decode import Clip, read_frames
+from plfeat.video.keys import look
 from plfeat.video.sampling import Seconds, segment_centres
 from plfeat.video.scan import DecodeError
 
@@ -94,14 +95,43 @@ def test_decord_is_not_asked_for_a_film_without_its_first_packets(films: Path, k
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_a_film_without_any_key_is_refused_or_doubtful(films: Path, tmp_path: Path, decoder: str) -> None:
     """An MP4 in which no packet is a key calls all of them keys."""
-    for kind in ("h264", "hevc", "mpeg4", "mpeg4-b", "vp9-mp4"):
+    for kind, lost in (("h264", 4), ("hevc", 4), ("mpeg4", 4), ("mpeg4-b", 4), ("mpeg4-b", 5), ("vp9-mp4", 4)):
         path = tmp_path / f"{kind}.mp4"
         odd.keyed(path, CLIP[:24], kind, gop=250)
-        odd.beheaded(path, 4)
+        odd.beheaded(path, lost)
         try:
             assert eight(path, decoder)[0].complaint
         except DecodeError:
             continue
+
+
+def unit(*body: int) -> bytes:
+    return bytes(body)
+
+
+WHOLE, PART, HEVC_WHOLE, HEVC_PART = unit(0x65, 9), unit(0x41, 9), unit(19 << 1, 1, 9), unit(1 << 1, 1, 9)
+AT_ONCE, LATER = (6, 1, 0x80), (6, 1, 0x40)  # notes; a 3 is put between two zeros and a 1
+PACKETS = {
+    "a whole picture": ("h264", [unit(9, 0), WHOLE], True),
+    "a part of one": ("h264", [unit(9, 0), PART], False),
+    "all is well from here": ("h264", [unit(6, *AT_ONCE), PART], True),
+    "all is well after another note": ("h264", [unit(6, 5, 4, 0, 0, 3, 1, 7, *AT_ONCE), PART], True),
+    "all will be well": ("h264", [unit(6, *LATER), PART], False),
+    "no picture": ("h264", [unit(9, 0)], False),
+    "a whole picture of HEVC": ("hevc", [unit(32 << 1, 1, 9), HEVC_WHOLE], True),
+    "a part of one of HEVC": ("hevc", [unit(32 << 1, 1, 9), HEVC_PART], False),
+}
+
+
+@pytest.mark.parametrize("packet", PACKETS)
+def test_a_key_is_looked_into_whether_its_units_have_lengths_or_marks(packet: str) -> None:
+    codec, units, starts = PACKETS[packet]
+    header = bytes([1]) + bytes([3] * 30)  # a length of four bytes before every unit
+    with_lengths, with_marks = look(codec, header), look(codec, None)
+    assert with_lengths is not None
+    assert with_marks is not None
+    assert with_lengths(b"".join(len(body).to_bytes(4, "big") + body for body in units)) == starts
+    assert with_marks(b"".join(b"\0\0\0\1" + body for body in units)) == starts
 
 
 STILLS = {
