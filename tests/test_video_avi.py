@@ -118,7 +118,7 @@ def test_a_packet_that_says_as_before_is_no_frame_of_its_own(file: Path, decoder
 
 @pytest.mark.parametrize("ticks", [range(48), TICKS], ids=["even", "uneven"])
 def test_h264_in_avi_holds_more_than_one_picture_back(file: Path, ticks: list[int]) -> None:
-    """When each is shown is known by decoding. decord cannot tell, and is not believed where it would matter."""
+    """How many the scan knows: decoding agrees."""
     odd.CODECS["h264-avi"] = (".avi", *odd.CODECS["h264"][1:])
     odd.repeating(file, CLIP, ticks, b_frames=3, kind="h264-avi")
     clip, seconds = all_of(file, "pyav")

@@ -60,7 +60,7 @@ class Listing:
     doubt: str  # what is wrong before anything is decoded: packets are missing, it is no film
     seekable: bool  # every group of pictures stands alone, nothing is hidden: a naive seek finds the right frame
     sequential: bool  # read from the start, the first frames are those that are shown
-    plain: bool  # every packet brings out one frame, and a decoder need not tell when
+    plain: bool  # every packet surely brings out one frame
     streams: int
 
 
@@ -189,7 +189,6 @@ def _avi(packets: list[_Packet], path: Path, stream: Any) -> Listing:
     clock = Clock(float(stream.time_base), end)
     if stream.frames > counted > 0:
         counted += avi.repeats_at_end(path, packets[-1].at, stream.index)
-    repeats = packets and len(packets) < end - arrivals[0]
     return Listing(
         seconds_T=clock.seconds([*arrivals[depth:], *[None] * depth][: len(packets)]),
         time_T=[],
@@ -201,7 +200,7 @@ def _avi(packets: list[_Packet], path: Path, stream: Any) -> Listing:
         doubt=_missing(stream.frames - counted),
         seekable=False,
         sequential=_trusted(packets, stream),
-        plain=not (depth > 1 and repeats) and all(packet.size > _BLANK for packet in packets),
+        plain=all(packet.size > _BLANK for packet in packets),
         streams=len(stream.container.streams.video),
     )
 
