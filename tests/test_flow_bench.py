@@ -9,7 +9,7 @@ from plfeat_cli.main import main
 
 
 def test_all_four_ways_take_the_same_step(monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    monkeypatch.setattr(bench_train._matmul_flops, "__defaults__", (256,))  # what a chip can do is not asked here
+    monkeypatch.setitem(bench_train._LARGE, "cpu", 256)  # what a chip can do is not asked here
     command = ["bench", "train", "--members", "2", "--steps", "1", "--repeats", "1", "--classes", "5"]
     assert main([*command, "--set", "optim.batch=8", "--json", "-q"]) == 0
     pace = json.loads(capfd.readouterr().out)
