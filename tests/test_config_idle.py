@@ -135,7 +135,7 @@ def small_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 @pytest.fixture
 def one_backbone(toy_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
     """The very one, but it is not loaded again for each of some hundred trainings."""
-    monkeypatch.setattr("plfeat.flows.runs.backbone_of", lambda *_: toy_backbone)
+    monkeypatch.setattr("plfeat.flows.material.backbone_of", lambda *_: toy_backbone)
 
 
 def _train(config: TrainConfig, cache: Cache, out: Path) -> Trained:

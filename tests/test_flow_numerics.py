@@ -15,7 +15,7 @@ from plfeat.flows.train import _gather, train_frozen
 from plfeat.records import silent
 from plfeat.report.runs import load_run
 from plfeat.shards.reader import Cache
-from plfeat.train.checkpoint import read_member
+from plfeat.train.member import read_member
 
 CONFIG = quick("vit", ("optim.epochs=1", "seeds=[0]"))
 CPU, CUDA = {"device": "cpu", "compute": "float32"}, {"device": "cuda", "compute": "bfloat16"}
@@ -38,7 +38,7 @@ def test_every_record_says_device_and_precision(toy_cache: Cache, tmp_path: Path
 
 def test_a_trainings_hash_names_what_unset_precision_leads_to(toy_cache: Cache, tmp_path: Path) -> None:
     """The same settings are bfloat16 on a GPU and float32 on a CPU: neither goes on where the other was."""
-    given = _gather(CONFIG, toy_cache, tmp_path, "cpu", None)
+    given = _gather(CONFIG, toy_cache, tmp_path, "cpu", silent, None)
     there = dataclasses.replace(given, device=torch.device("cuda:1"))
     assert (given.made_by, there.made_by) == (CPU, CUDA)
     assert given.name((0,)) != there.name((0,))
