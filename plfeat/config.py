@@ -198,6 +198,9 @@ class LossConfig(Config):
         return self
 
 
+WARMUP = 5  # epochs, unless said otherwise
+
+
 class OptimConfig(Config):
     """AdamW, warm-up, half a cosine. The warm-up takes at most half of the epochs, a batch at most all videos."""
 
@@ -220,7 +223,7 @@ class OptimConfig(Config):
     @property
     def warmup(self) -> float:
         """In epochs."""
-        return min(5 if self.warmup_epochs is None else self.warmup_epochs, self.epochs / 2)
+        return min(WARMUP if self.warmup_epochs is None else self.warmup_epochs, self.epochs / 2)
 
 
 class ProbeConfig(Config):

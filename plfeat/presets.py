@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from plfeat.config import (
     LEARNED,
     TEXTLESS,
+    WARMUP,
     ExtractConfig,
     InteractionConfig,
     TrainConfig,
@@ -123,7 +124,7 @@ def settled(config: TrainConfig) -> TrainConfig:
     """The same, without what is set to what it would be anyway."""
     optim, tip = config.optim, config.tip
     same = {
-        "optim.warmup_epochs": optim.warmup == min(5, optim.epochs / 2),
+        "optim.warmup_epochs": optim.warmup == min(WARMUP, optim.epochs / 2),
         "optim.scale_rate": optim.scale_rate == optim.rate,
         "tip.alpha": config.method == "tip-adapter-f" and tip.alpha == 1.0,
         "tip.beta": config.method == "tip-adapter-f" and tip.beta == 5.5,

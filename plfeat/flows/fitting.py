@@ -7,27 +7,32 @@ row would name is refused.
 import math
 from collections.abc import Set
 
-from plfeat.config import TEXTLESS, TrainConfig, changes, reset
+from plfeat.config import TEXTLESS, WARMUP, TrainConfig, changes, reset
 from plfeat.errors import UsageError
 from plfeat.flows.splits import Splits
 from plfeat.presets import train_config
 from plfeat.train.build import Material, default_heads
 
 
-def fitted(config: TrainConfig, material: Material, videos: int) -> TrainConfig:
-    """For a method that is trained, over so many videos."""
-    base = train_config(config.preset)
+def fitted(config: TrainConfig, material: Material, videos: int) -> tuple[TrainConfig, tuple[str, ...]]:
+    """For a method that is trained, over so many videos; and what a reader of its results should know of that."""
+    base, remarks = train_config(config.preset), list[str]()
     named = changes(config, base)
-    batch = config.optim.batch
-    if "optim.batch" in named and batch > videos:
-        raise UsageError(f"optim.batch={batch}: there are {videos} training videos; at most that, or leave it out")
     _check_phrase(config, named.keys(), material)
+    if "optim.batch" in named and config.optim.batch > videos:
+        remarks.append(f"optim.batch={config.optim.batch}: a batch is all of the {videos} training videos")
+        config = config.model_copy(update={"optim": config.optim.model_copy(update={"batch": max(2, videos)})})
+    if config.optim.warmup_epochs is None and config.optim.warmup < WARMUP:
+        remarks.append(f"the warm-up takes {config.optim.warmup:g} of {config.optim.epochs} epochs")
     same = {
-        "optim.batch": batch == min(base.optim.batch, videos),
+        "optim.batch": config.optim.batch == min(base.optim.batch, videos),
         "scale.test": _scale_at_test(config, config, material) == _scale_at_test(base, config, material) != 0,
         "head.heads": config.head.heads == default_heads(config.head, material.width),
     }
-    return reset(config, base, (key for key, is_same in same.items() if is_same and key in named))
+    anyway = [key for key, is_same in same.items() if is_same and key in named]
+    if "head.heads" in anyway:
+        remarks.append(f"head.heads={config.head.heads} is what it would be anyway; no row names it")
+    return reset(config, base, anyway), tuple(remarks)
 
 
 def fitted_tip(config: TrainConfig, seen: Splits) -> TrainConfig:

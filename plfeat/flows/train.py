@@ -119,6 +119,7 @@ class _Given:
     seen: Splits
     test: FrameSet
     material: Material
+    remarks: tuple[str, ...]
     started: float
 
     def samples(self, frames: FrameSet) -> Samples:
@@ -162,8 +163,9 @@ def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, tick: Tic
     with stage(tick, READING):
         seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
     material = material_of(cache, seen.train, pretrained, tick=tick)
-    config = fitted(config, material, seen.chosen_EN.shape[1])
-    return _Given(config, cache, out, torch.device(device), seen, test, material, started)
+    config, remarks = fitted(config, material, seen.chosen_EN.shape[1])
+    remarks = (*seen.remarks, *remarks)
+    return _Given(config, cache, out, torch.device(device), seen, test, material, remarks, started)
 
 
 def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
@@ -195,7 +197,7 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
             "training": name,
             "protocol": protocol(fleet, member, given.seen),
             "trained_on": len(fleet.chosen_EN[member]),
-            "remarks": given.seen.remarks,
+            "remarks": given.remarks,
             "seconds": time.perf_counter() - given.started,
             "members": len(fleet.members),
         }
