@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from plfeat.flows.predict import Prediction
     from plfeat.flows.train import Trained
 
+__all__ = ["extract", "open_cache", "predict", "table", "train"]
+
 Place = str | Path
 
 

@@ -11,7 +11,7 @@ from open_clip.transform import PreprocessCfg
 
 from plfeat.backbone import names
 from plfeat.backbone.plan import plan
-from plfeat.errors import UsageError
+from plfeat.errors import PlfeatError, UsageError
 
 HALF = (0.5, 0.5, 0.5)
 OPENAI = (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, "bicubic", "shortest")
@@ -155,3 +155,11 @@ def test_a_folder_that_says_it_is_believed_and_what_it_leaves_out_is_open_clips_
     own = {"mean": HALF, "std": HALF}
     found = plan(_folder(tmp_path / "pe", "PE-Core-B-16", preprocess_cfg=own)).preprocess
     assert facts(found) == (HALF, HALF, "bicubic", "shortest")
+
+
+def test_a_folder_that_says_nonsense_is_told_of_it(tmp_path: Path) -> None:
+    name = _folder(tmp_path / "pe", "PE-Core-B-16", preprocess_cfg={"mean": "x"})
+    with pytest.raises(
+        PlfeatError, match=r"no readable open_clip_config\.json \(mean is 'x', expected three numbers\)"
+    ):
+        plan(name)

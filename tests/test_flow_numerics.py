@@ -2,18 +2,20 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import quick
 
-from plfeat.errors import UsageError
+from plfeat.errors import DataError, UsageError
 from plfeat.flows.evaluate import evaluate
-from plfeat.flows.report import summarise
+from plfeat.flows.report import report, summarise
 from plfeat.flows.train import _gather, train_frozen
+from plfeat.presets import train_config
 from plfeat.records import silent
-from plfeat.report.runs import load_run
+from plfeat.report.runs import load_run, numerics_of
 from plfeat.shards.reader import Cache
 from plfeat.train.member import read_member
 
@@ -67,3 +69,31 @@ def test_runs_of_two_precisions_never_share_a_row(toy_cache: Cache, tmp_path: Pa
         f"{name}, float32 on cpu",
         f"{name}, bfloat16 on cuda",
     }
+
+
+def test_a_record_that_does_not_say_a_setting_is_not_taken_for_one_of_today(toy_cache: Cache, tmp_path: Path) -> None:
+    """A preset keeps its name when what it means is mended; a row of both would be no method at all."""
+    train_frozen(CONFIG, toy_cache, tmp_path, silent)
+    train_frozen(CONFIG.model_copy(update={"seeds": (1,)}), toy_cache, tmp_path, silent)
+    assert len(report([tmp_path], tmp_path / "one", "").rows) == 1
+    record = json.loads((tmp_path / "seed-0" / "record.json").read_text())
+    del record["config"]["scale"]
+    (tmp_path / "seed-0" / "record.json").write_text(json.dumps(record))
+    rows = report([tmp_path], tmp_path / "two", "").rows
+    assert [row.seeds for row in rows] == [1, 1]
+    assert all(re.search(r", settings @[0-9a-f]{6}$", row.method) for row in rows)
+    with pytest.raises(UsageError, match="seed-0 is of another training"):
+        train_frozen(CONFIG.model_copy(update={"seeds": (1,)}), toy_cache, tmp_path, silent)
+
+
+@pytest.mark.parametrize("forged", [[1], "cpu", {}, {"device": 1, "compute": None}, CPU | {"device": "cpu\n\x1b[31m"}])
+def test_numerics_that_are_none_are_a_damaged_record(forged: object, toy_cache: Cache, tmp_path: Path) -> None:
+    train_frozen(train_config("nearest-mean"), toy_cache, tmp_path, silent)
+    path = next(tmp_path.rglob("record.json"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"numerics": forged}))
+    if forged == {}:
+        assert numerics_of(load_run(path.parent)) == CPU  # as before it was said
+    else:
+        with pytest.raises(DataError, match=r"the record or its scores are damaged \(numerics\)"):
+            load_run(path.parent)

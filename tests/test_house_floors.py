@@ -54,7 +54,7 @@ def test_imports_go_down_only() -> None:
 
 def test_every_room_has_a_floor() -> None:
     rooms = {path.name.removesuffix(".py") for path in (HOME / "plfeat").iterdir() if path.name[0] not in "_."}
-    assert rooms - {"__pycache__"} <= set(MAY_IMPORT)
+    assert rooms - {"py.typed"} <= set(MAY_IMPORT)
 
 
 def test_no_room_is_empty() -> None:

@@ -24,6 +24,10 @@ _EXAMPLE = {"mean": "[R,G,B]", "std": "[R,G,B]", "interpolation": "bicubic", "re
 
 def recorded(config: Mapping[str, Any], record: Mapping[str, Any]) -> PreprocessCfg:
     """As a tag's record or a folder's preprocess_cfg has it; what that leaves out is as open_clip takes it."""
+    for fact in ("mean", "std"):
+        value = record.get(fact, [0, 0, 0])
+        if not (isinstance(value, list | tuple) and len(value) == 3 and all(isinstance(x, int | float) for x in value)):
+            raise ValueError(f"{fact} is {value!r}, expected three numbers")
     size = config.get("vision_cfg", {}).get("image_size", 224)
     base = PreprocessCfg(size=tuple(size) if isinstance(size, list) else size)
     return PreprocessCfg(**{**merge_preprocess_dict(base, dict(record)), "size": base.size})

@@ -53,7 +53,7 @@ def classical(config: TrainConfig, cache: Cache, out: Path, tick: Tick, pretrain
         seen, test = splits(config, seeds, cache), read(cache, cache.evaluation)
     config = fitted_tip(config, seen)
     method = name(config)
-    check_place(out, method, cache, seeds)
+    check_place(out, method, cache, seeds, config=config)
     runs: list[Run] = []
     for member, seed in enumerate(seeds):
         started = time.perf_counter()

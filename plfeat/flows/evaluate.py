@@ -18,7 +18,7 @@ from plfeat.flows.runs import about_run, keep_run, method_of, run_of
 from plfeat.flows.splits import read
 from plfeat.flows.trained import fitting_member, fitting_runs
 from plfeat.records import FrameSet, Run, Tick, silent
-from plfeat.report.runs import load_run
+from plfeat.report.runs import UNSAID, load_run
 from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident
 from plfeat.train.checkpoint import load_member
@@ -55,7 +55,7 @@ def evaluate(
     method += ("" if own else f", from {origin}") + ("" if views in (None, cached) else f", views={views}")
     record = {
         **about_run(cache, frames, on),
-        "numerics": about.get("numerics"),  # of the training: what is scored is scored in float32
+        "numerics": about.get("numerics", UNSAID),  # of the training: what is scored is scored in float32
         "split": split,
         "views": views or cached,
         "config": config.model_dump(mode="json"),

@@ -1,6 +1,6 @@
 """Runs in, tables and figures out. Never trains: everything is rebuilt from the records."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,12 @@ import numpy as np
 from plfeat.errors import DataError
 from plfeat.files import write_text
 from plfeat.flows.progress import stage
-from plfeat.flows.results import open_run, require_numbers
+from plfeat.flows.results import open_run, require_numbers, settings_name
 from plfeat.metrics.classify import confusion, top_k_hits
 from plfeat.metrics.compare import contrasts, rows_of
 from plfeat.records import Contrast, Row, Run, Tick, silent
 from plfeat.report.figures import confusion_figure
-from plfeat.report.runs import find_runs
+from plfeat.report.runs import find_runs, numerics_of
 from plfeat.report.table import (
     as_csv,
     as_dicts,
@@ -104,16 +104,15 @@ def write_report(runs: list[Run], out: Path, title: str, tick: Tick = silent) ->
 def _distinct(runs: list[Run], folders: list[Path] | None = None) -> list[Run]:
     """Copies of one run count once, also where it was tested again: alone and in a fleet the last bits may differ. Runs
     over several caches say which, so that no row mixes them; so do those of one method that were made on several kinds
-    of device or in several precisions."""
+    of device or in several precisions, or with settings that it did not have when the others were made."""
     several = len({run.about.get("fingerprint") for run in runs}) > 1
-    makers: dict[str, set[str]] = {}
-    for run in runs:
-        makers.setdefault(run.method, set()).add(_maker(run))
+    makers, settings = _by_method(runs, _maker), _by_method(runs, _settings)
     kept: dict[tuple[str, int], tuple[int, Run]] = {}
     for number, run in enumerate(runs):
         require_numbers(run)
         method = f"{run.method} @{run.about.get('fingerprint', '?')[:6]}" if several else run.method
         method += f", {_maker(run)}" if len(makers[run.method]) > 1 else ""
+        method += f", settings @{_settings(run)}" if len(settings[run.method]) > 1 else ""
         first, other = kept.setdefault((method, run.seed), (number, replace(run, method=method)))
         which = f"runs {folders[first]} and {folders[number]} are both" if folders else "two runs are"
         if other.id_N != run.id_N:
@@ -126,9 +125,20 @@ def _distinct(runs: list[Run], folders: list[Path] | None = None) -> list[Run]:
     return [run for _, run in kept.values()]
 
 
+def _by_method(runs: list[Run], fact: Callable[[Run], str]) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        found.setdefault(run.method, set()).add(fact(run))
+    return found
+
+
 def _maker(run: Run) -> str:
-    made_by = run.about.get("numerics") or {"device": "cpu", "compute": "float32"}  # all there was before it was said
+    made_by = numerics_of(run)
     return f"{made_by['compute']} on {made_by['device']}"
+
+
+def _settings(run: Run) -> str:
+    return settings_name(run.about.get("config") or {})
 
 
 def _mean_hits(runs: list[Run], method: str) -> float:

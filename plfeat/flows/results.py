@@ -19,6 +19,14 @@ def run_name(config: Any, cache: Cache) -> str:
     return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
 
 
+def settings_name(config: dict[str, Any]) -> str:
+    """A name of everything that was set, but for the seed. What a record does not say is not what it would be today."""
+    kept, data = {key: value for key, value in config.items() if key != "seeds"}, config.get("data")
+    if isinstance(data, dict):
+        kept["data"] = {key: value for key, value in data.items() if key != "allow_empty"}
+    return sha256_of_json(kept)[:6]
+
+
 def require_numbers(run: Run) -> None:
     """Nobody compares a NaN with anything: not a table, not a record read again."""
     bad = ~np.isfinite(run.scores_NC).all(axis=1)

@@ -11,12 +11,12 @@ from plfeat.config import TrainConfig, changes
 from plfeat.device import accelerator
 from plfeat.errors import DataError, UsageError
 from plfeat.files import sha256_of_json
-from plfeat.flows.results import require_numbers
+from plfeat.flows.results import require_numbers, settings_name
 from plfeat.metrics.compare import metrics_of
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import settled, train_config
 from plfeat.records import FrameSet, Run
-from plfeat.report.runs import environment, load_run, save_run
+from plfeat.report.runs import environment, load_run, numerics_of, save_run
 from plfeat.shards.reader import Cache
 from plfeat.train.member import forget_member
 
@@ -39,6 +39,8 @@ def check_place(
     seeds: tuple[int, ...],
     resume: bool = False,
     made_by: dict[str, str] | None = None,
+    *,
+    config: TrainConfig,
 ) -> None:
     """One's own runs may be written over, and another training's where none of them stays beside the new ones; what is
     resumed must be one's own, and made on the same kind of device in the same precision."""
@@ -48,8 +50,9 @@ def check_place(
             there = load_run(folder)
         except DataError:
             continue
-        was = there.about.get("numerics", made_by)
+        was = numerics_of(there)
         same = (there.method, there.about.get("fingerprint")) == (method, cache.fingerprint)
+        same = same and settings_name(there.about.get("config") or {}) == settings_name(config.model_dump(mode="json"))
         if same and was == made_by:
             continue
         if same and (resume or there.seed not in seeds):

@@ -84,7 +84,7 @@ def _smaller(config: TrainConfig) -> str:
 
 def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trained:
     config, out = given.config, given.out
-    check_place(out, given.method, given.cache, config.seeds, resume, given.made_by)
+    check_place(out, given.method, given.cache, config.seeds, resume, given.made_by, config=config)
     trained = Trained([], missing=(given.seen.train.missing, given.seen.train.missing + len(given.seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from plfeat.records import Run
 
 RECORD, SCORES = "record.json", "scores.npz"
 _PACKAGES = ("plfeat", "torch", "open_clip_torch", "h5py", "numpy", "decord", "av")
+UNSAID = {"device": "cpu", "compute": "float32"}
+"""What a record's numerics were before it said so."""
 
 
 def save_run(run: Run, metrics: dict[str, Any], folder: Path) -> None:
@@ -79,6 +82,8 @@ def _check(run: Run) -> None:
         "no videos": videos == 0,
         "a video that stands there twice": len(set(run.id_N)) < videos,
         "groups": len(run.group) not in (0, classes) or len(run.mirror) not in (0, classes),
+        "numerics": not _is_numerics(numerics_of(run)),
+        "config": not isinstance(run.about.get("config", {}), dict),
         "mirrors": not all(twin is None or (isinstance(twin, int) and 0 <= twin < classes) for twin in run.mirror),
     }
     for part, is_wrong in wrong.items():
@@ -90,6 +95,19 @@ def _check(run: Run) -> None:
     ):
         if bad.any():
             raise ValueError(f"{int(bad.sum())} of {videos} videos have {what}")
+
+
+def numerics_of(run: Run) -> dict[str, str]:
+    """The kind of device that made it, and in which precision."""
+    return run.about.get("numerics") or UNSAID
+
+
+def _is_numerics(said: Any) -> bool:
+    return (
+        isinstance(said, dict)
+        and said.keys() == UNSAID.keys()
+        and all(isinstance(value, str) and re.fullmatch("[a-z0-9]+", value) for value in said.values())
+    )
 
 
 def find_runs(roots: list[Path]) -> list[Path]:

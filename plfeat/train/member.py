@@ -14,6 +14,8 @@ MODEL, LAST, CONFIG, CLASSES = "model.safetensors", "last.safetensors", "config.
 
 def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, Any]]:
     """A member's settings, its classes, and what its header says."""
+    if not folder.is_dir():
+        raise DataError(f"run {folder}: no such folder; `plfeat train --frozen` makes runs")
     if not (folder / MODEL).is_file():
         raise DataError(f"run {folder}: no {MODEL}; a method that learns nothing by gradient keeps none")
     try:
