@@ -11,21 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from plfeat.config import (
-    LEARNED,
-    TEXTLESS,
-    WARMUP,
-    ExtractConfig,
-    InteractionConfig,
-    TrainConfig,
-    build,
-    changes,
-    given,
-    known_keys,
-    reset,
-)
+from plfeat.config import LEARNED, TEXTLESS, WARMUP, ExtractConfig, InteractionConfig, TrainConfig
 from plfeat.errors import UsageError
 from plfeat.registry import Registry
+from plfeat.settings import build, changes, given, known_keys, reset
 
 Settings = dict[str, Any]
 

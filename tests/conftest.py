@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from plfeat.backbone import load as loading
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.extract import extract
 from plfeat.flows.splits import splits
@@ -24,6 +24,7 @@ from plfeat.flows.work import Means
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import idle_keys, train_config
 from plfeat.records import silent
+from plfeat.settings import build
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy.videos import make
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys

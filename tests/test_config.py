@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from plfeat.config import ExtractConfig, TrainConfig, build, known_keys
+from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.errors import UsageError
 from plfeat.presets import train_config
+from plfeat.settings import build, known_keys
 
 
 def test_later_sources_win(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from plfeat.backbone.load import Backbone
-from plfeat.config import ExtractConfig, TrainConfig, build, known_keys
+from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.errors import PlfeatError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.runs import method_of
 from plfeat.flows.train import Trained, train_frozen
 from plfeat.presets import PRESETS, extract_config, idle_keys, settled, train_config
 from plfeat.records import Run, silent
+from plfeat.settings import build, known_keys
 from plfeat.shards.reader import Cache, open_cache
 from plfeat_cli.main import main
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ONE
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, DataError
 from plfeat.files import part_of
 from plfeat.flows.backbones import backbone_of
@@ -19,6 +19,7 @@ from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.verify import again, verify
 from plfeat.flows.work import Means, prepare
 from plfeat.records import silent
+from plfeat.settings import build
 from plfeat.shards.folder import claim
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.shards.schema import differences, expected_shards, fingerprint

@@ -13,11 +13,12 @@ import pytest
 import torch
 from conftest import ENVIRONMENT, ONE
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.work import Means, prepare
 from plfeat.records import silent
+from plfeat.settings import build
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.toy import videos
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plfeat.backbone.vision import FrameEncoder
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import PlfeatError
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.bench import counted
@@ -18,6 +18,7 @@ from plfeat.flows.train import train_frozen
 from plfeat.flows.work import Means, local_device
 from plfeat.presets import train_config
 from plfeat.records import silent
+from plfeat.settings import build
 from plfeat.shards.reader import Cache
 from plfeat.train.fleet import Fleet
 

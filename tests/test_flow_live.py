@@ -8,10 +8,11 @@ import torch
 from conftest import ONE, learner_of, quick
 
 from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.flows.extract import extract
 from plfeat.flows.work import prepare
 from plfeat.records import VideoRef, silent
+from plfeat.settings import build
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
 from plfeat.train.checkpoint import member_tensors

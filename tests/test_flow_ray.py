@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from conftest import ENVIRONMENT, ONE
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError
 from plfeat.flows.make import _make_one
 from plfeat.flows.work import prepare
+from plfeat.settings import build
 from plfeat.shards.reader import Cache
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own

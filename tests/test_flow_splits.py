@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ONE
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.splits import read, splits
@@ -17,6 +17,7 @@ from plfeat.flows.train import train_frozen
 from plfeat.model.classical import unit
 from plfeat.presets import train_config
 from plfeat.records import FrameSet, silent
+from plfeat.settings import build
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.train.build import keys, pool, tip_keys
 from plfeat.train.fleet import Samples

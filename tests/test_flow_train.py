@@ -15,7 +15,7 @@ import torch
 from conftest import ENVIRONMENT, ONE, Said, quick
 from safetensors.torch import load_file, save_file
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import DataError, UsageError
 from plfeat.files import claimed
 from plfeat.flows.evaluate import evaluate
@@ -24,6 +24,7 @@ from plfeat.flows.train import train_frozen
 from plfeat.presets import PRESETS, idle_keys, train_config
 from plfeat.records import silent
 from plfeat.report.runs import load_run, save_run
+from plfeat.settings import build
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.train.fleet import Fleet
 from plfeat_cli.main import main

@@ -10,12 +10,13 @@ from conftest import ONE
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.means import Means, parse_part
 from plfeat.flows.work import prepare
 from plfeat.records import silent
+from plfeat.settings import build
 from plfeat.shards.hdf5 import pack, unpack
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.shards.schema import Shard

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from plfeat.config import TrainConfig, build
+from plfeat.config import TrainConfig
 from plfeat.errors import DataError
 from plfeat.flows.report import report, summarise
 from plfeat.flows.runs import method_of
@@ -18,6 +18,7 @@ from plfeat.metrics.compare import contrasts, metrics_of, rows_of
 from plfeat.records import Run
 from plfeat.report.runs import environment, find_runs, load_run, save_run
 from plfeat.report.table import cells, contrast_cells
+from plfeat.settings import build
 from plfeat_cli.main import main
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.given import read_templates
@@ -17,6 +17,7 @@ from plfeat.flows.texts import keep_texts, make_texts
 from plfeat.flows.work import gather
 from plfeat.model.templates import TEMPLATES
 from plfeat.records import silent
+from plfeat.settings import build
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.shards.text import read_texts, write_texts

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import choose_device
-from plfeat.config import TrainConfig, changes
+from plfeat.config import TrainConfig
 from plfeat.device import full_precision
 from plfeat.errors import UsageError
 from plfeat.flows.backbones import open_backbone
@@ -35,6 +35,7 @@ from plfeat.flows.bench import counted
 from plfeat.loss.match import matching_loss
 from plfeat.presets import train_config
 from plfeat.records import Tick
+from plfeat.settings import changes
 from plfeat.train.build import Material, build_learner
 from plfeat.train.fleet import Fleet, Samples
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.errors import UsageError
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
 from plfeat.flows.results import run_name
 from plfeat.presets import train_config
 from plfeat.records import Tick
+from plfeat.settings import build
 from plfeat.shards.reader import open_cache
 from plfeat.toy.videos import make
 

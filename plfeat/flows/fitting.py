@@ -7,10 +7,11 @@ row would name is refused.
 import math
 from collections.abc import Set
 
-from plfeat.config import TEXTLESS, WARMUP, TrainConfig, changes, reset
+from plfeat.config import TEXTLESS, WARMUP, TrainConfig
 from plfeat.errors import UsageError
 from plfeat.flows.splits import Splits
 from plfeat.presets import train_config
+from plfeat.settings import changes, reset
 from plfeat.train.build import Material, default_heads
 
 

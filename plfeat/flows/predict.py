@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, TrainConfig, build
+from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.backbones import unsaid
 from plfeat.flows.evaluate import open_member
@@ -18,6 +18,7 @@ from plfeat.flows.progress import MODEL, stage
 from plfeat.flows.trained import able_member
 from plfeat.flows.work import Kit, gather
 from plfeat.records import Tick, VideoRef
+from plfeat.settings import build
 from plfeat.shards.folder import require_same
 from plfeat.shards.hdf5 import unpack
 from plfeat.train.build import Material

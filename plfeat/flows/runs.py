@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plfeat.config import TrainConfig, changes
+from plfeat.config import TrainConfig
 from plfeat.device import accelerator
 from plfeat.errors import DataError, UsageError
 from plfeat.files import sha256_of_json
@@ -17,6 +17,7 @@ from plfeat.model.templates import TEMPLATES
 from plfeat.presets import settled, train_config
 from plfeat.records import FrameSet, Run
 from plfeat.report.runs import environment, load_run, numerics_of, save_run
+from plfeat.settings import changes
 from plfeat.shards.reader import Cache
 from plfeat.train.member import forget_member
 

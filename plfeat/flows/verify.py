@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from plfeat.config import ExtractConfig, build
+from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, DataError, first_line
 from plfeat.flows.extract import extract
 from plfeat.flows.given import check_model, list_videos
 from plfeat.flows.means import Means
 from plfeat.flows.progress import load_torch
 from plfeat.records import Tick, silent
+from plfeat.settings import build
 from plfeat.shards.folder import require_same, stored_spec
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache

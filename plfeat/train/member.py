@@ -6,8 +6,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from plfeat.config import TrainConfig, build
+from plfeat.config import TrainConfig
 from plfeat.errors import DataError, PlfeatError, UsageError, first_line
+from plfeat.settings import build
 
 MODEL, LAST, CONFIG, CLASSES = "model.safetensors", "last.safetensors", "config.json", "classes.json"
 
