@@ -21,38 +21,69 @@ def silent(stage: str, done: int, total: int, note: str = "", /) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoRef:
-    """One video of an annotation, or the segment of its file from `start` to `end` seconds. `id` is unique within its
-    dataset and independent of where the files lie."""
+class Listed:
+    """One line of a list: a video, or the segment of its file from `start` to `end` seconds.
 
-    id: str
-    path: Path
-    label: int
-    split: str
+    `name` is what the annotation calls it, once in a list and independent of where the files lie. `split` has an entry
+    for each fold: train, val, test, or nothing where the fold leaves it out. `group`: videos that belong together, such
+    as all clips of one film; without one it is a group of its own. `video` is the digest of what the file holds (and
+    the segment); nothing where there is no file."""
+
+    name: str
+    label: int  # UNLABELLED where nobody has said
+    split: tuple[str, ...] = ("test",)
+    group: str = ""
     start: float | None = None  # the beginning
     end: float | None = None  # the end
+    path: Path | None = None  # where its file lies or should lie; no part of the list
+    video: str = ""
+
+
+UNLABELLED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
-    """An annotation read from disk. `group` and `mirror` are per class: an optional stratum, and the class that shows
-    the same frames in another order."""
+class VideoList:
+    """Which videos there are, and which of them has which label, split and group. `classes` are called as their owner
+    writes them, `words` are what a text encoder reads unless it is given others. `stratum` and `mirror` are per class:
+    an optional kind of class, and the class that shows the same frames in another order."""
 
     name: str
+    rows: tuple[Listed, ...]  # sorted by name
     classes: tuple[str, ...]
-    videos: tuple[VideoRef, ...]  # sorted by (split, id)
-    group: tuple[str, ...] = ()
+    words: tuple[str, ...]
+    stratum: tuple[str, ...] = ()
     mirror: tuple[int | None, ...] = ()
+
+    @property
+    def folds(self) -> int:
+        return len(self.rows[0].split) if self.rows else 1
+
+    def of(self, split: str, fold: int = 1) -> list[Listed]:
+        """The rows that a fold, counted from 1, has in a split."""
+        return [row for row in self.rows if row.split[fold - 1] == split]
+
+    def splits(self, fold: int = 1) -> list[str]:
+        """Those that have videos."""
+        there = {row.split[fold - 1] for row in self.rows}
+        return [split for split in SPLITS if split in there]
+
+    def evaluation(self, fold: int = 1) -> str:
+        """The split that is reported on: test, or val where the test labels are not public."""
+        there = self.splits(fold)
+        return "val" if "val" in there and "test" not in there else "test"
 
 
 @dataclass(frozen=True, slots=True)
 class FrameSet:
-    """The cached features of one split, in memory: N videos in V views of T frames."""
+    """The stored features of one split, in memory: N videos in V views of T frames (one frame, where only their mean
+    is wanted)."""
 
     features_NVTD: NDArray[np.floating[Any]]
     label_N: NDArray[np.int64]
-    id_N: tuple[str, ...]
-    missing: int  # videos of the annotation that have no features
+    id_N: tuple[str, ...]  # their names in the list
+    missing: int  # videos of the list that have no features
+    group_N: tuple[str, ...] = ()  # what each belongs to; empty: nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +96,10 @@ class Run:
     label_N: NDArray[np.int64]
     id_N: tuple[str, ...]
     classes: tuple[str, ...]
-    group: tuple[str, ...] = ()
+    stratum: tuple[str, ...] = ()  # of each class
     mirror: tuple[int | None, ...] = ()
-    about: dict[str, Any] = field(default_factory=dict)  # config, fingerprint, environment, wall time, missing
+    group_N: tuple[str, ...] = ()  # of each video: the film it was cut from, the person; empty: nothing is known
+    about: dict[str, Any] = field(default_factory=dict)  # list, fold, config, fingerprint, environment, wall time, missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +140,8 @@ class Row:
     high: float
     top5: float
     mean_class: float
-    groups: dict[str, float]
+    strata: dict[str, float]
+    folds: dict[int, float]  # top1 of each fold, where there are several; `top1` is their mean
     mirror: float | None
     mirror_n: int
     step: Step | None = None
