@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from plfeat.errors import CacheError
 from plfeat.files import sha256_of_json
@@ -16,7 +16,6 @@ from plfeat.files import sha256_of_json
 Kind = Literal["centre", "random", "dense"]
 Output = Literal["features", "pre", "patch"]
 
-_AUGMENTS = ("none", "flip", "rand", "rand+flip")
 _NUMBER, _DECIMAL = r"(?:0|[1-9]\d{0,18})", r"\d{1,17}(?:\.\d{1,17})?(?:e-?\d{1,2})?"
 _NAME = re.compile(
     rf"(?:centre-(?P<centre>{_NUMBER})"
@@ -63,12 +62,13 @@ class Take:
         found = _NAME.fullmatch(name)
         if not found:
             raise CacheError(f"{name[:80]!r} is not the name of a take, such as centre-8")
-        said, output = found.groupdict(), (found["output"] or ".features")[1:]
+        said = found.groupdict()
+        output = cast(Output, (said["output"] or ".features")[1:])
         if said["centre"]:
             take = Take("centre", int(said["centre"]), output=output)
         elif said["random"]:
-            numbers = (int(said[key]) for key in ("random", "seed", "view"))
-            take = Take("random", *numbers, augment=said["augment"] or "none", output=output)
+            frames, seed, view = (int(said[key]) for key in ("random", "seed", "view"))
+            take = Take("random", frames, seed, view, said["augment"] or "none", output=output)
         else:
             every, fps = said["every"], said["fps"]
             take = Take(
@@ -126,10 +126,10 @@ class Recipe:
             raise TypeError("encoder, preprocess and source are objects")
         if not all(isinstance(encoder[fact], str) for fact in ("model", "image_sha256", "activation")):
             raise TypeError("the facts of an encoder are words")
-        words = [said[key] for key in ("decoder", "dtype", "compute")]
-        if not all(isinstance(word, str) for word in words):
+        decoder, dtype, compute = said["decoder"], said["dtype"], said["compute"]
+        if not all(isinstance(word, str) for word in (decoder, dtype, compute)):
             raise TypeError("decoder, dtype and compute are words")
-        return Recipe(encoder, preprocess, *words, source=source)
+        return Recipe(encoder, preprocess, decoder, dtype, compute, source)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -4,7 +4,9 @@ Every array is contiguous and unfiltered, so that it can be mapped and read at t
 foreign or damaged file holds can make us read another file, run out of memory or crash.
 """
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -21,10 +23,16 @@ STORED_AS = {"float16": "float16", "float32": "float32", "bfloat16": "uint16"}
 """Feature types, and what HDF5 stores them as: it has no bfloat16."""
 
 
-def as_bytes(arrays: Arrays, version: int) -> bytes:
-    """The whole file, made in memory: HDF5 crashes the process when a disk fills up under it."""
+_LONGEST = 65536  # bytes of an attribute
+
+
+def as_bytes(arrays: Arrays, version: int, words: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """The whole file, made in memory: HDF5 crashes the process when a disk fills up under it. `words` become
+    attributes."""
     with h5py.File("arrays", "w", driver="core", backing_store=False) as file:
         file.attrs["plfeat_format"] = version
+        for name, text in words.items():
+            file.attrs[name] = np.bytes_(text.encode())
         for name, array in arrays.items():
             file.create_dataset(name, data=array)
         file.flush()
@@ -32,13 +40,16 @@ def as_bytes(arrays: Arrays, version: int) -> bytes:
         return image
 
 
-def read_arrays(path: Path, layout: Layout, optional: Layout, version: int) -> Arrays:
-    """Maps what the layout names, each checked before it is touched."""
+def read_arrays(
+    path: Path, layout: Layout, optional: Layout, version: int, words: Collection[str] = ()
+) -> tuple[Arrays, dict[str, str]]:
+    """Maps what the layout names, each checked before it is touched; and the attributes that are asked for."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             found = file.attrs.get("plfeat_format")
             if not isinstance(found, np.integer) or found != version:
                 raise CacheError(f"{path}: expected format {version}, found {found!s:.20}")
+            said = {name: _word(file, name, path) for name in words}
             known = layout | {name: about for name, about in optional.items() if name in file}
             located = {name: _locate(file, name, about, path) for name, about in known.items()}
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
@@ -49,7 +60,15 @@ def read_arrays(path: Path, layout: Layout, optional: Layout, version: int) -> A
         for axis, length in zip(known[name][1], array.shape, strict=True):
             if lengths.setdefault(axis, length) != length:
                 raise CacheError(f"{path}: {name} has {length} along {axis}, expected {lengths[axis]}")
-    return arrays
+    return arrays, said
+
+
+def _word(file: h5py.File, name: str, path: Path) -> str:
+    """An attribute that is a short text."""
+    text = file.attrs.get(name)
+    if not isinstance(text, np.bytes_) or len(text) > _LONGEST:
+        raise CacheError(f"{path}: its attribute {name} is missing or no text")
+    return text.decode()
 
 
 def fixed_width(texts: tuple[str, ...]) -> NDArray[Any]:

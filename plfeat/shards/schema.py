@@ -1,93 +1,106 @@
-"""What a shard holds. The format in words is in `cache/README.md`.
+"""What a shard holds: one take of some videos. The format in words is in `cache/README.md`.
 
 Shapes: R frames (all videos of the shard, end to end), N videos, D feature width, W width before the projection,
-Q patches of a frame.
+Q patches of a frame. `X` is what is kept of a frame: D, W, or Q and W.
 """
 
+import hashlib
+import json
+import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from plfeat.files import sha256_of_json
+from plfeat.errors import CacheError
+from plfeat.recipe import Take
 from plfeat.shards.hdf5 import Layout
 
-FORMAT = 2
+FORMAT = 3
 OK, FAILED, DOUBTFUL = 0, 1, 2  # doubtful: it has features, but its decoder spoke of damage
 
+FEATURES: dict[str, Layout] = {
+    "features": {"features": ("fu", "RD")},
+    "pre": {"features": ("fu", "RW")},
+    "patch": {"features": ("fu", "RQW")},
+}
+"""By a take's output."""
+
 LAYOUT: Layout = {
-    "features": ("fu", "RD"),
     "frame_index": ("i", "R"),
-    "view": ("i", "R"),
     "video_ptr": ("i", "P"),  # P = N + 1
-    "label": ("i", "N"),
     "status": ("u", "N"),
     "checksum": ("u", "N"),
-    "id": ("S", "N"),
+    "video": ("S", "N"),
     "decoder": ("S", "N"),
     "error": ("S", "N"),
 }
-MORE: Layout = {"pre": ("fu", "RW"), "patch": ("fu", "RQW")}
-"""What a shard may hold besides."""
+WORDS = ("take", "recipe", "maker", "seal")
+"""A shard's attributes."""
 
 
 @dataclass(frozen=True)
 class Shard:
     """Video n owns the rows `video_ptr[n]:video_ptr[n+1]`; a failed video owns none and has an error."""
 
-    features_RD: NDArray[Any]
+    features_RX: NDArray[Any]
     frame_index_R: NDArray[np.int32]
-    view_R: NDArray[np.int32]
     video_ptr: NDArray[np.int64]
-    label_N: NDArray[np.int64]
     status_N: NDArray[np.uint8]
-    id_N: tuple[str, ...]
+    video_N: tuple[str, ...]
     decoder_N: tuple[str, ...]
     error_N: tuple[str, ...]
-    more: dict[str, NDArray[Any]] = field(default_factory=dict)
+    take: Take
+    recipe: str  # the fingerprint
+    maker: Mapping[str, Any]  # what made it: versions, device, batch
+
+    @property
+    def name(self) -> str:
+        """Of its file. Two shards of the same videos, of which the same ones failed, have the same name."""
+        told = json.dumps([self.video_N, self.status_N.tolist(), sorted(self.maker.items())])
+        return f"{self.take.name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.h5"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {
+            "videos": len(self.video_N),
+            "rows": len(self.features_RX),
+            "failed": int((self.status_N == FAILED).sum()),
+            "doubtful": int((self.status_N == DOUBTFUL).sum()),
+        }
+
+    def checksum(self, number: int) -> int:
+        """CRC-32 of the bytes of a video's features."""
+        start, end = self.video_ptr[number : number + 2].tolist()
+        return zlib.crc32(np.ascontiguousarray(self.features_RX[start:end]).data)
 
     def checksums(self) -> NDArray[np.uint32]:
-        """CRC-32 of the bytes of each video's features, of what is kept besides, of its frames and views, its label."""
-        by_row = (self.features_RD, *self.more.values(), self.frame_index_R, self.view_R)
-        arrays = [np.ascontiguousarray(rows) for rows in by_row]
-        labels, checksums = np.ascontiguousarray(self.label_N), []
-        for number, (start, end) in enumerate(pairwise(self.video_ptr.tolist())):
-            value = 0
-            for rows in arrays:
-                value = zlib.crc32(rows[start:end].data, value)
-            checksums.append(zlib.crc32(labels[number : number + 1].data, value))
-        return np.array(checksums, np.uint32)
+        rows = np.ascontiguousarray(self.features_RX)
+        return np.array([zlib.crc32(rows[a:b].data) for a, b in pairwise(self.video_ptr.tolist())], np.uint32)
 
 
-def shard_name(split: str, index: int) -> str:
-    return f"{split}-{index:05d}.h5"
+def seal(words: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over a shard's attributes and everything but the features, whose checksums are among it: two shards with
+    the same seal hold the same."""
+    digest = hashlib.sha256(json.dumps([words["take"], words["recipe"], words["maker"]]).encode())
+    for name in LAYOUT:
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
 
 
-def expected_shards(spec: dict[str, Any]) -> dict[str, tuple[str, int]]:
-    """The name of every shard that a spec leads to, with its split and how many videos it holds."""
-    size = spec["shard"]
-    return {
-        shard_name(split, number): (split, min(size, videos - number * size))
-        for split, videos in spec["dataset"]["splits"].items()
-        for number in range(-(-videos // size))
-    }
+_NAME = re.compile(r"(.{1,120})-([0-9a-f]{12})\.h5")
 
 
-def fingerprint(spec: dict[str, Any]) -> str:
-    """Sixteen hex digits that change when anything that made the features changes. What was measured on the way is not
-    part of it."""
-    return sha256_of_json({key: value for key, value in spec.items() if key != "measured"})[:16]
-
-
-def differences(spec: Any, other: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Every dotted key in which two specs differ, with both values."""
-    for key in sorted(spec.keys() | other.keys()):
-        here, there = spec.get(key), other.get(key)
-        if isinstance(here, dict) and isinstance(there, dict):
-            yield from differences(here, there, f"{prefix}{key}.")
-        elif here != there and prefix + key != "measured":
-            yield prefix + key, here, there
+def take_of(name: str) -> Take | None:
+    """The take that a file's name says; None if it is not the name of a shard."""
+    found = _NAME.fullmatch(name)
+    try:
+        return Take.named(found[1]) if found else None
+    except CacheError:
+        return None

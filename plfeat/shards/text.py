@@ -1,4 +1,5 @@
-"""text.h5: class names in template sentences, as the frozen text tower sees them, token by token.
+"""text/<hash>.h5: class names in template sentences, as a frozen text tower sees them, token by token. The hash is of
+the tower, the names and the templates.
 
 Text n is class `n // P` in template `n % P` of P. Its tokens are the rows `text_ptr[n]` to `text_ptr[n+1]`, the last of
 which is the EOT. Learned contexts take a prompt's beginning and end from `embedding`; parsing reads `word`; zero-shot
@@ -8,6 +9,7 @@ Shapes: N texts, S tokens of all texts, C classes, P templates, W text width, D 
 """
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import CacheError
-from plfeat.files import write_bytes
+from plfeat.files import sha256_of_json
 from plfeat.shards.hdf5 import Layout, as_bytes, decoded, fixed_width, read_arrays, unpack
 from plfeat.shards.schema import FORMAT
-
-NAME = "text.h5"
 
 LAYOUT: Layout = {
     "token": ("i", "S"),
@@ -43,11 +43,18 @@ class Texts:
     text_ptr: NDArray[np.int64]
     classes: tuple[str, ...]
     templates: tuple[str, ...]
+    tower: str  # SHA-256 of the text tower
+
+    @property
+    def name(self) -> str:
+        return text_name(self.tower, self.classes, self.templates)
 
     def bad(self) -> list[str]:
-        """The sentences with values that are not numbers."""
+        """The sentences with values that are not numbers, or without any length."""
         bad_S = ~(np.isfinite(unpack(self.embedding_SW)) & np.isfinite(unpack(self.word_SW))).all(axis=1)
-        bad_N = np.logical_or.reduceat(bad_S, self.text_ptr[:-1]) | ~np.isfinite(unpack(self.sentence_ND)).all(axis=1)
+        sentence_ND = unpack(self.sentence_ND)
+        bad_N = ~np.isfinite(sentence_ND).all(axis=1) | (sentence_ND == 0).all(axis=1)
+        bad_N |= np.logical_or.reduceat(bad_S, self.text_ptr[:-1])
         said = (template.replace("{}", name) for name in self.classes for template in self.templates)
         return [sentence for sentence, is_bad in zip(said, bad_N.tolist(), strict=True) if is_bad]
 
@@ -57,7 +64,11 @@ class Texts:
         return slice(int(self.text_ptr[text]), int(self.text_ptr[text + 1]))
 
 
-def write_texts(path: Path, texts: Texts) -> None:
+def text_name(tower: str, classes: Sequence[str], templates: Sequence[str]) -> str:
+    return f"{sha256_of_json([tower, list(classes), list(templates)])[:16]}.h5"
+
+
+def text_bytes(texts: Texts) -> bytes:
     arrays = {
         "token": texts.token_S,
         "embedding": texts.embedding_SW,
@@ -68,7 +79,7 @@ def write_texts(path: Path, texts: Texts) -> None:
         "template": fixed_width(texts.templates),
         "checksum": _checksum(texts),
     }
-    write_bytes(path, as_bytes(arrays, FORMAT))
+    return as_bytes(arrays, FORMAT, {"tower": texts.tower})
 
 
 def _checksum(texts: Texts) -> NDArray[np.uint32]:
@@ -79,7 +90,7 @@ def _checksum(texts: Texts) -> NDArray[np.uint32]:
 
 
 def read_texts(path: Path) -> Texts:
-    arrays = read_arrays(path, LAYOUT, {}, FORMAT)
+    arrays, words = read_arrays(path, LAYOUT, {}, FORMAT, ("tower",))
     pointers, count = arrays["text_ptr"], len(arrays["class"]) * len(arrays["template"])
     whole = len(pointers) == len(arrays["sentence"]) + 1 == count + 1
     if not whole or pointers[0] != 0 or pointers[-1] != len(arrays["token"]) or (np.diff(pointers) < 1).any():
@@ -92,7 +103,10 @@ def read_texts(path: Path) -> Texts:
         text_ptr=pointers,
         classes=decoded(arrays["class"], path),
         templates=decoded(arrays["template"], path),
+        tower=words["tower"],
     )
+    if texts.name != path.name:
+        raise CacheError(f"{path}: its tower, classes and templates are not those that its name is the hash of")
     if not np.array_equal(_checksum(texts), arrays["checksum"]):
         raise CacheError(f"{path}: its contents do not have the checksum stored with them")
     return texts

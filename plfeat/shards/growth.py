@@ -1,0 +1,334 @@
+"""A store that grows: shards in as they are made; the ledger and the manifest are written last.
+
+Everything but recipe.json is rebuilt from the shards and the lists, so a kill can lose no line of it. Any number of
+processes may grow a store at once: a shard is called after what it holds, so none writes over another's. While one of
+them is at work, nothing is thrown away.
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from plfeat.errors import CacheError
+from plfeat.files import publish, write_bytes, write_json, write_text
+from plfeat.recipe import Recipe, Take
+from plfeat.records import Tick, VideoList, silent
+from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
+from plfeat.shards.lists import list_hash, lists_in, read_list, write_list
+from plfeat.shards.room import file_in, files_in, place
+from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
+from plfeat.shards.store import (
+    LEDGER,
+    LISTS,
+    MANIFEST,
+    RECIPE,
+    SHARDS,
+    TEXT,
+    Index,
+    Opened,
+    Store,
+    open_shard,
+    open_store,
+    read_manifest,
+    read_recipe,
+)
+from plfeat.shards.writer import shard_bytes
+
+MISSING = "the file does not exist"
+"""The error of a video whose file was not there."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What became of the videos of a list."""
+
+    videos: int
+    failed: int  # without features: they cannot be read, or there is no file
+    missing: int  # of the failed, those without a file
+    doubtful: int
+    unmade: int  # those that nobody has tried yet
+    reasons: dict[str, int]
+
+    @property
+    def complete(self) -> bool:
+        return not self.unmade
+
+
+@contextmanager
+def locked(path: Path, how: int) -> Iterator[bool]:
+    """Holds a lock on a file or folder; False if another process has it and `how` says not to wait. It goes with the
+    process. A file system that knows no locks gives it to everybody."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
+    finally:
+        os.close(handle)
+
+
+def require_same(wanted: Recipe, found: Recipe, where: str) -> None:
+    different = list(wanted.diff(found))
+    if different:
+        key, here, there = different[0]
+        more = f" (and {len(different) - 1} more: {', '.join(name for name, *_ in different[1:6])})"
+        raise CacheError(
+            f"{where}: {key} is {_short(there)}, but what is asked for has {_short(here)}"
+            f"{more if len(different) > 1 else ''}; features made differently are never mixed"
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 48 else text[:45] + "…"
+
+
+@dataclass
+class Growth:
+    """`with Growth(folder, recipe) as growth: growth.add(shard)`; `finish` writes down what there is.
+
+    A shard that is not whole is as good as not there, and is taken away."""
+
+    folder: Path
+    recipe: Recipe
+    tick: Tick = silent
+    lists: dict[str, tuple[VideoList, dict[str, tuple[Take, ...]]]] = field(default_factory=dict)
+    makers: list[dict[str, Any]] = field(default_factory=list)
+
+    def __enter__(self) -> "Growth":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        with suppress(OSError):
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+        if place(self.folder, RECIPE).exists() or (self.folder / "spec.json").exists():
+            require_same(self.recipe, read_recipe(self.folder), f"store {self.folder}")
+        else:
+            write_json(self.folder / RECIPE, {"format": FORMAT} | self.recipe.as_dict())
+        self._known = self._read_known()
+        self._shards: dict[str, Opened] = {}
+        self._indices: dict[Take, Index] = {}
+        self._look()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._lock)
+
+    @property
+    def takes(self) -> tuple[Take, ...]:
+        return tuple(dict.fromkeys(opened.shard.take for opened in self._shards.values()))
+
+    @property
+    def known_makers(self) -> list[dict[str, Any]]:
+        """Those of the shards that are there, and those that were compared with them."""
+        return [{key: fact for key, fact in maker.items() if key != "compared"} for maker in self._all_makers()]
+
+    def index(self, take: Take) -> Index:
+        if take not in self._indices:
+            mine = [opened for _, opened in sorted(self._shards.items()) if opened.shard.take == take]
+            self._indices[take] = Index.of(mine)
+        return self._indices[take]
+
+    def lacks(self, videos: Sequence[str], take: Take) -> list[str]:
+        """Those that nobody has tried yet. What is there is read: a shard with damaged features is taken away, and
+        everything that it held is lacking."""
+        keys = list(dict.fromkeys(videos))
+        while damaged := self._damaged(keys, take):
+            for opened in damaged:
+                self._drop(opened)
+        where = self.index(take).where
+        return [key for key in keys if key not in where]
+
+    def failed(self, videos: Sequence[str], take: Take) -> list[str]:
+        keys = list(dict.fromkeys(videos))
+        return [key for key, status in zip(keys, self.index(take).status(keys), strict=True) if status == FAILED]
+
+    def add(self, shard: Shard) -> None:
+        """A shard that was just made. One of the same name that is whole holds the same already."""
+        assert shard.recipe == self.recipe.fingerprint
+        if shard.name in self._shards:
+            return
+        with publish(place(self.folder, SHARDS, shard.name)) as part:
+            part.write_bytes(shard_bytes(shard))
+        self._shards[shard.name] = open_shard(self.folder, shard.name)
+        self._indices.pop(shard.take, None)
+
+    def copy(self, source: Path, name: str) -> None:
+        """A whole shard of another store of the same recipe."""
+        content = file_in(source, SHARDS, name).read_bytes()
+        write_bytes(place(self.folder, SHARDS, name), content)
+        if self._adopt(name) is None:
+            raise CacheError(f"{source / SHARDS / name}: not a whole shard")
+
+    def put_list(self, videos: VideoList, takes: Mapping[str, Sequence[Take]]) -> None:
+        """The list is written with the manifest, once its videos are there. `takes` of its training videos, `train`,
+        and of the `other`s are what `--repair` makes again."""
+        self.lists[videos.name] = videos, {of: tuple(takes[of]) for of in ("train", "other")}
+
+    def put_text(self, name: str, content: bytes) -> None:
+        write_bytes(place(self.folder, TEXT, name), content)
+
+    def note_files(self, seen: Iterable[Seen]) -> None:
+        with locked(self.folder / RECIPE, fcntl.LOCK_EX):
+            write_catalogue(self.folder, [*self._catalogue(), *seen])
+
+    def finish(self) -> Store:
+        """Writes the ledger and the manifest: of everything that is there by now, whoever made it."""
+        with locked(self.folder / RECIPE, fcntl.LOCK_EX):
+            self._known = self._read_known()
+            self._look()
+            lists = dict(self._known["lists"])
+            for name, (videos, takes) in self.lists.items():
+                write_list(place(self.folder, LISTS), videos)
+                wanted = {of: [take.name for take in takes[of]] for of in takes}
+                for of, before in lists.get(name, {"takes": {}})["takes"].items():
+                    wanted[of] = list(dict.fromkeys([*before, *wanted[of]]))
+                lists[name] = {"hash": list_hash(videos), "takes": wanted}
+            entries = [
+                {"name": name, "take": opened.shard.take.name, "seal": opened.seal, **opened.shard.counts}
+                for name, opened in sorted(self._shards.items())
+            ]
+            current = {name: file.stem for name, file in lists_in(place(self.folder, LISTS)).items() if name in lists}
+            current |= {name: f"{name}@{said['hash']}" for name, said in lists.items()}
+            lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current.values()))
+            write_text(place(self.folder, LEDGER), lines)
+            manifest = {
+                "format": FORMAT,
+                "fingerprint": self.recipe.fingerprint,
+                "shards": entries,
+                "lists": lists,
+                "makers": self._all_makers(),
+            }
+            write_json(place(self.folder, MANIFEST), manifest)
+        return open_store(self.folder)
+
+    def tally(self, videos: VideoList, takes: Callable[[Any], Sequence[Take]]) -> Tally:
+        """`takes` of a row are those that it should have."""
+        missing = [row for row in videos.rows if not row.video]
+        failed, doubtful, unmade, reasons = 0, 0, 0, Counter({MISSING: len(missing)} if missing else {})
+        for row in videos.rows:
+            found = [self.index(take).shard(row.video) for take in takes(row)] if row.video else []
+            if not all(found):
+                unmade += bool(found)
+                continue
+            said = [(at[0].shard.status_N[at[1]], at[0].shard.error_N[at[1]]) for at in found if at]
+            worst = next((pair for pair in said if pair[0] == FAILED), None)
+            worst = worst or next((pair for pair in said if pair[0] == DOUBTFUL), None)
+            if worst:
+                failed, doubtful = failed + (worst[0] == FAILED), doubtful + (worst[0] == DOUBTFUL)
+                reasons[_kind(worst[1], row.path, bool(worst[0] == DOUBTFUL))] += 1
+        ordered = dict(reasons.most_common())
+        return Tally(len(videos.rows), failed + len(missing), len(missing), doubtful, unmade, ordered)
+
+    def _all_makers(self) -> list[dict[str, Any]]:
+        """Each once, with what came of comparing it with the others, if it was (`compared`)."""
+        made = [dict(opened.shard.maker) for opened in self._shards.values()]
+        found: dict[str, dict[str, Any]] = {}
+        for maker in [*made, *self._known["makers"], *self.makers]:
+            plain = {key: fact for key, fact in maker.items() if key != "compared"}
+            found[json.dumps(plain, sort_keys=True)] = maker
+        return [found[text] for text in sorted(found)]
+
+    def _read_known(self) -> dict[str, Any]:
+        """What an earlier run wrote down. A manifest that is damaged is as good as none: the shards say it all, and
+        the lists that lie there are the current ones."""
+        try:
+            return read_manifest(self.folder, self.recipe)
+        except CacheError:
+            current = lists_in(place(self.folder, LISTS))
+            names = {name: file.stem.rpartition("@")[2] for name, file in current.items()}
+            empty: dict[str, list[str]] = {"train": [], "other": []}
+            return {"shards": [], "makers": [], "lists": {n: {"hash": h, "takes": empty} for n, h in names.items()}}
+
+    def _look(self) -> None:
+        """Takes in every whole shard that is there: those that the manifest tells of as it tells of them, any other
+        one once all its features were read."""
+        names = [name for name in files_in(self.folder, SHARDS) if take_of(name)]
+        for gone in self._shards.keys() - set(names):
+            self._indices.pop(self._shards.pop(gone).shard.take, None)
+        for number, name in enumerate(names):
+            if name not in self._shards:
+                self._adopt(name)
+            if number % 64 == 63:
+                self.tick("looking at shards", number + 1, len(names))
+
+    def _adopt(self, name: str) -> Opened | None:
+        said = {entry["name"]: entry["seal"] for entry in self._known["shards"]}.get(name)
+        try:
+            opened = open_shard(self.folder, name)
+            whole = opened.shard.recipe == self.recipe.fingerprint
+            whole = whole and (opened.seal == said or not any(map(opened.bad, range(len(opened.shard.video_N)))))
+        except CacheError:
+            whole = False
+        if not whole:
+            place(self.folder, SHARDS, name).unlink(missing_ok=True)
+            return None
+        self._shards[name] = opened
+        self._indices.pop(opened.shard.take, None)
+        return opened
+
+    def _damaged(self, keys: list[str], take: Take) -> list[Opened]:
+        found = {}
+        for number, at in enumerate(map(self.index(take).shard, keys)):
+            if at and at[0].bad(at[1]):
+                found[at[0].path] = at[0]
+            if number % 4096 == 4095:
+                self.tick(f"checking {take.name}", number + 1, len(keys))
+        return list(found.values())
+
+    def _drop(self, opened: Opened) -> None:
+        del self._shards[opened.path.name]
+        self._indices.pop(opened.shard.take, None)
+        opened.path.unlink(missing_ok=True)
+
+    def _catalogue(self) -> list[Seen]:
+        try:
+            return read_catalogue(self.folder)
+        except CacheError:
+            return []
+
+    def _ledger(self, lists: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """A line for each video that failed or whose decoder had doubts, and for each of a list without a file."""
+        paths = {seen.video: seen.where for seen in self._catalogue()}
+        for take in sorted(self.takes, key=lambda take: take.name):
+            index = self.index(take)
+            for key in sorted(index.where):
+                opened, number = index.shards[index.where[key][0]], index.where[key][1]
+                if error := opened.shard.error_N[number]:
+                    yield {
+                        "video": key,
+                        "path": paths.get(key.partition("#")[0]),
+                        "take": take.name,
+                        "stage": "decode",
+                        "kept": bool(opened.shard.status_N[number] == DOUBTFUL),
+                        "error": error,
+                    }
+        for title in lists:
+            try:
+                rows = read_list(file_in(self.folder, LISTS, f"{title}.csv")).rows
+            except CacheError:
+                continue
+            for row in rows:
+                if not row.video:
+                    yield {"name": row.name, "list": title, "stage": "find", "kept": False, "error": MISSING}
+
+
+def _kind(error: str, path: Path | None, kept: bool) -> str:
+    """An error without what is its own: names and numbers."""
+    plain = error.replace(path.name, "…") if path else error
+    plain = re.sub(r"\d+", "#", plain)
+    return f"kept, but {plain}" if kept else plain
