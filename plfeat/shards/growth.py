@@ -193,7 +193,7 @@ class Growth:
             self._look()
             lists = dict(self._known["lists"])
             for name, (videos, takes) in self.lists.items():
-                write_list(place(self.folder, LISTS), videos)
+                write_list(self.folder, videos)
                 wanted = {of: [take.name for take in takes[of]] for of in takes}
                 for of, before in lists.get(name, {"takes": {}})["takes"].items():
                     wanted[of] = list(dict.fromkeys([*before, *wanted[of]]))
@@ -202,7 +202,7 @@ class Growth:
                 {"name": name, "take": opened.shard.take.name, "seal": opened.seal, **opened.shard.counts}
                 for name, opened in sorted(self._shards.items())
             ]
-            current = {name: file.stem for name, file in lists_in(place(self.folder, LISTS)).items() if name in lists}
+            current = {name: file.stem for name, file in lists_in(self.folder).items() if name in lists}
             current |= {name: f"{name}@{said['hash']}" for name, said in lists.items()}
             lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current.values()))
             write_text(place(self.folder, LEDGER), lines)
@@ -249,7 +249,7 @@ class Growth:
         try:
             return read_manifest(self.folder, self.recipe)
         except CacheError:
-            current = lists_in(place(self.folder, LISTS))
+            current = lists_in(self.folder)
             names = {name: file.stem.rpartition("@")[2] for name, file in current.items()}
             empty: dict[str, list[str]] = {"train": [], "other": []}
             return {"shards": [], "makers": [], "lists": {n: {"hash": h, "takes": empty} for n, h in names.items()}}
