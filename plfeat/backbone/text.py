@@ -61,7 +61,7 @@ class TextTower(nn.Module):
         self.ln_final = inner.ln_final
         self.projection = inner.text_projection
         self.tokenizer = tokenizer
-        self.log_scale = float(model.logit_scale)  # type: ignore[arg-type]
+        self.log_scale = model.get_parameter("logit_scale").item()
         self._sha256 = sha256
         self._cast: tuple[Any, Any, Any] | None = None
 
