@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
-GROUND = {"errors", "records", "config", "settings", "presets", "registry", "files", "device"}
+GROUND = {"errors", "records", "config", "settings", "presets", "registry", "files", "device", "recipe"}
 ROOMS = {"datasets", "video", "backbone", "shards", "model", "fewshot", "loss", "metrics", "report"}
 CORRIDOR, BOARD, STAIRCASE, DOOR = {"train"}, {"studies", "toy"}, {"flows"}, {"plfeat_cli", "api"}
 

@@ -174,7 +174,7 @@ def _check_same_videos(runs: list[Run]) -> None:
     for run in runs:
         first = firsts.setdefault(fold_of(run), run)
         rows, own = (each.about.get("rows_sha256") for each in (first, run))
-        one_list = rows is not None and listed(first)[0] == listed(run)[0]
+        one_list = rows is not None and name_of_list(first) == name_of_list(run)
         same = (
             run.id_N == first.id_N
             and rows == own
@@ -195,8 +195,7 @@ def _whose(run: Run) -> str:
     return f"{run.method!r} ({', '.join([f'seed {run.seed}', *more])})"
 
 
-def listed(run: Run) -> tuple[str, str]:
-    """The name of its list, and the version."""
+def name_of_list(run: Run) -> str:
+    """Without its version."""
     said = str(run.about.get("list", ""))
-    name, at, version = said.rpartition("@")
-    return (name, version) if at else (said, "")
+    return said.rpartition("@")[0] or said

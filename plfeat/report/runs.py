@@ -101,7 +101,7 @@ def _check(run: Run) -> None:
         "strata": len(run.stratum) not in (0, classes) or not _are_words(run.stratum),
         "groups": len(run.group_N) not in (0, videos) or not _are_words(run.group_N),
         "list, fold or takes": not _is_place(run.about),
-        "recipe": not isinstance(run.about.get("recipe", {}), dict) or not _is_word(run.about.get("fingerprint", "")),
+        "recipe": not isinstance(run.about.get("recipe", {}), dict) or not is_word(run.about.get("fingerprint", "")),
         "missing": not _is_count(run.about.get("missing", 0), 0),
         "numerics": not _is_numerics(numerics_of(run)),
         "config": not isinstance(run.about.get("config", {}), dict),
@@ -129,7 +129,7 @@ def _is_place(about: dict[str, Any]) -> bool:
     takes = about.get("takes", {})
     fold, folds = about.get("fold", 1), about.get("folds", 1)
     return (
-        all(_is_word(about.get(key, "")) for key in ("list", "dataset", "split", "rows_sha256"))
+        all(is_word(about.get(key, "")) for key in ("list", "dataset", "split", "rows_sha256"))
         and (_is_count(fold, 1) and _is_count(folds, fold))
         and isinstance(takes, dict)
         and all(isinstance(names, list) and _are_words(names) for names in takes.values())
@@ -140,13 +140,13 @@ def _is_count(said: Any, least: int) -> bool:
     return isinstance(said, int) and not isinstance(said, bool) and said >= least
 
 
-def _is_word(said: Any) -> bool:
+def is_word(said: Any) -> bool:
     """One that a table may show."""
     return isinstance(said, str) and not re.search(r"[\x00-\x1f\x7f-\x9f]", said)
 
 
 def _are_words(said: Sequence[Any]) -> bool:
-    return all(map(_is_word, said))
+    return all(map(is_word, said))
 
 
 def _is_numerics(said: Any) -> bool:

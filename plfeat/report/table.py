@@ -6,6 +6,11 @@ from typing import Any
 
 from plfeat.records import Contrast, Row
 
+FOLDS = (
+    "Every figure is the mean of the folds' figures, each of the same weight. A video that several folds test counts "
+    "in each of them; in intervals and p it stands as one."
+)
+
 
 def as_dicts(rows: list[Row]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(row) for row in rows]
@@ -107,11 +112,7 @@ def footnotes(rows: list[Row], remarks: Sequence[str] = ()) -> list[str]:
         "these runs on other videos (not for other seeds); n.s. = not significant at 5 %. "
         "changed: videos on which the two rows disagree."
     ]
-    if len(folds) > 1:
-        notes.append(
-            "Every figure is the mean of the folds' figures, each of the same weight. A video that several folds test "
-            "counts once in each of them; for intervals and p they are one."
-        )
+    notes += [FOLDS] if len(folds) > 1 else []
     pairs = next((row.mirror_n for row in rows if row.mirror is not None), 0)
     if pairs:
         notes.append(
