@@ -119,7 +119,7 @@ class Step:
     low: float
     high: float
     p: float  # over all seeds, sign-flip permutation by video, Holm-corrected over the table
-    seed_p: list[float]  # one exact McNemar test per seed, uncorrected
+    seed_p: list[float]  # per seed, uncorrected: McNemar's exact test, or as `p` where videos do not stand alone
     changed: int
 
 

@@ -167,6 +167,25 @@ def test_one_clip_a_film_or_all_clips_of_equal_films_are_their_films() -> None:
     assert paired_p(a[:, clips], b[:, clips], weight, clips) == paired_p(a, b)
 
 
+def test_intervals_over_groups_and_folds_keep_their_word() -> None:
+    """Thirty films of five clips that resemble each other, and a second fold with some of the same clips."""
+    draw = np.random.default_rng(0)
+    clips = np.repeat(np.arange(30), 5)
+    unit_N = np.concatenate([clips, clips[draw.random(150) < 0.6]])
+    weight_N = fold_weights(np.repeat([1, 2], [150, len(unit_N) - 150]))
+    covered, alone, stars = 0, 0, 0
+    for number in range(300):
+        one, other = ((draw.random((1, len(unit_N))) < draw.beta(0.7, 0.3, 30)[unit_N]).astype(float) for _ in range(2))
+        low, high = accuracy_interval(one, weight_N, unit_N)
+        covered += low <= 0.7 <= high
+        low, high = accuracy_interval(one, weight_N)
+        alone += low <= 0.7 <= high
+        stars += number < 100 and paired_p(one, other, weight_N, unit_N) < 0.05
+    assert covered >= 0.91 * 300
+    assert alone < 0.8 * 300  # as if clips were nothing to each other
+    assert stars <= 10
+
+
 def test_a_group_reaches_over_folds_and_one_that_is_not_said_is_none() -> None:
     """Only fold 1 names the groups; in fold 2 the same videos belong to them all the same."""
     names = [f"v{i}" for i in range(12)]
