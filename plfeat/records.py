@@ -108,7 +108,7 @@ class Run:
     stratum: tuple[str, ...] = ()  # of each class
     mirror: tuple[int | None, ...] = ()
     group_N: tuple[str, ...] = ()  # of each video: the film it was cut from, the person; empty: nothing is known
-    about: dict[str, Any] = field(default_factory=dict)  # list, fold, config, fingerprint, environment, wall time, missing
+    about: dict[str, Any] = field(default_factory=dict)  # list, fold, config, fingerprint, environment, missing, …
 
 
 @dataclass(frozen=True, slots=True)

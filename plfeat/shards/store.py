@@ -97,11 +97,11 @@ class Rows:
     """One take of some videos, in the order in which they were asked for. Those without features have length 0."""
 
     def __init__(self, index: Index, videos: Sequence[str], take: Take, where: str) -> None:
-        self.video, self.take, self._where, self._shards = tuple(videos), take, where, index.shards
+        self.video, self.take, self.where, self._shards = tuple(videos), take, where, index.shards
         at = [index.where.get(key, (-1, 0)) for key in videos]
         self._shard_N, self._number_N = np.array(at, np.int64).reshape(-1, 2).T
         self.status_N, self.length_N, self._start_N = (np.full(len(at), start) for start in (np.uint8(UNMADE), 0, 0))
-        for number, mine in self._by_shard():
+        for number, mine in _by_shard(self._shard_N):
             shard = self._shards[number].shard
             at_N = self._number_N[mine]
             self.status_N[mine] = shard.status_N[at_N]
@@ -116,35 +116,35 @@ class Rows:
         """Which of the videos have features."""
         return self.length_N > 0
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of what is kept of a video, `[T, X]`: the same for all, or an error."""
         lengths = np.unique(self.length_N[self.has])
         if not len(lengths):
-            raise CacheError(f"{self._where}: no video has features; the store's ledger.jsonl says why")
+            raise CacheError(f"{self.where}: no video has features; the store's ledger.jsonl says why")
         if len(lengths) > 1:
             raise DataError(
-                f"{self._where}: videos have {lengths[0]} to {lengths[-1]} frames; training needs the same for all"
+                f"{self.where}: videos have {lengths[0]} to {lengths[-1]} frames; training needs the same for all"
             )
         return int(lengths[0]), *self._features(int(self._shard_N[self.has][0])).shape[1:]
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Of features that are read: bfloat16 becomes float32."""
+        return unpack(self._features(int(self._shard_N[self.has][0]))[:0]).dtype
+
     def read(self) -> NDArray[Any]:
         """The features of the videos that have some, `[n, T, X]`, in memory once."""
-        frames, *rest = self.shape
-        kept_N = np.cumsum(self.has) - 1
-        out: NDArray[Any] | None = None
+        kept_N, out = np.cumsum(self.has) - 1, self.empty(int(self.has.sum()))
         for where, block in self.blocks():
-            if out is None:
-                out = np.empty((int(self.has.sum()), frames, *rest), block.dtype)
             out[kept_N[where]] = block
-        assert out is not None
         return out
 
     def blocks(self, most: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """The same, at most so many videos at a time, as they lie in the files: which of the videos they are, and
         their features. Checksums are looked at on the way, once a process."""
         frames = self.shape[0]
-        for number, mine in self._by_shard():
+        for number, mine in _by_shard(self._shard_N):
             mine = mine[self.has[mine]]
             mine = mine[np.argsort(self._start_N[mine], kind="stable")]
             for first in range(0, len(mine), most):
@@ -152,11 +152,25 @@ class Rows:
                 self._check(number, some)
                 yield some, unpack(_gather(self._features(number), self._start_N[some], frames))
 
+    def gather(self, video_K: NDArray[np.int64]) -> NDArray[Any]:
+        """The features of some of the videos, `[K, T, X]`, in the order given; each of them has features."""
+        out = self.empty(len(video_K))
+        for shard, mine in _by_shard(self._shard_N[video_K]):
+            some = video_K[mine]
+            self._check(shard, some)
+            order = np.argsort(self._start_N[some], kind="stable")
+            out[mine[order]] = unpack(_gather(self._features(shard), self._start_N[some][order], self.shape[0]))
+        return out
+
+    def empty(self, count: int) -> NDArray[Any]:
+        """Room for the features of so many videos, `[count, T, X]`."""
+        return np.empty((count, *self.shape), self.dtype)
+
     def one(self, number: int) -> NDArray[Any]:
         """The features of one video `[T, X]`, however many frames it has; none if it has none."""
         shard = int(self._shard_N[number])
         if not self.length_N[number]:
-            raise CacheError(f"{self._where}: {self.video[number]} has no features")
+            raise CacheError(f"{self.where}: {self.video[number]} has no features")
         self._check(shard, np.array([number]))
         start = int(self._start_N[number])
         return unpack(self._features(shard)[start : start + int(self.length_N[number])])
@@ -173,12 +187,13 @@ class Rows:
                 f"the first is {opened.shard.video_N[bad[0]]}; run the same `plfeat extract` again"
             )
 
-    def _by_shard(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Each shard that has some of the videos, and which ones."""
-        order = np.argsort(self._shard_N, kind="stable")
-        order = order[np.searchsorted(self._shard_N[order], 0) :]
-        numbers, first = np.unique(self._shard_N[order], return_index=True)
-        yield from zip(numbers.tolist(), np.split(order, first[1:]), strict=False)
+
+def _by_shard(shard_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each shard that has some of the videos, and which ones. Those that no shard has are -1."""
+    order = np.argsort(shard_N, kind="stable")
+    order = order[np.searchsorted(shard_N[order], 0) :]
+    numbers, first = np.unique(shard_N[order], return_index=True)
+    yield from zip(numbers.tolist(), np.split(order, first[1:]), strict=False)
 
 
 def _gather(rows_RX: NDArray[Any], start_K: NDArray[np.int64], frames: int) -> NDArray[Any]:
