@@ -18,12 +18,13 @@ from types import TracebackType
 from typing import Any
 
 from plfeat.errors import CacheError
-from plfeat.files import publish, write_bytes, write_json, write_text
+from plfeat.files import publish, sha256_of, write_bytes, write_json, write_text
 from plfeat.recipe import Recipe, Take
 from plfeat.records import Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
-from plfeat.shards.lists import list_hash, lists_in, read_list, write_list
-from plfeat.shards.room import file_in, files_in, place
+from plfeat.shards.lists import list_hash, lists_in, write_list
+from plfeat.shards.reader import state_of
+from plfeat.shards.room import TEXT_FILE, Unreadable, file_in, files_in, place
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
 from plfeat.shards.store import (
     LEDGER,
@@ -35,6 +36,8 @@ from plfeat.shards.store import (
     Index,
     Opened,
     Store,
+    belongs,
+    open_list,
     open_shard,
     open_store,
     read_manifest,
@@ -80,6 +83,20 @@ def locked(path: Path, how: int) -> Iterator[bool]:
         os.close(handle)
 
 
+def _hold(folder: Path) -> int:
+    """The folder, made if it is not there, and held so that nothing in it is thrown away. Whoever waited for a lock
+    may hold what is gone by then."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle
+        os.close(handle)
+
+
 def require_same(wanted: Recipe, found: Recipe, where: str) -> None:
     different = list(wanted.diff(found))
     if different:
@@ -109,18 +126,20 @@ class Growth:
     makers: list[dict[str, Any]] = field(default_factory=list)
 
     def __enter__(self) -> "Growth":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.folder, os.O_RDONLY)
-        with suppress(OSError):
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-        if place(self.folder, RECIPE).exists() or (self.folder / "spec.json").exists():
-            require_same(self.recipe, read_recipe(self.folder), f"store {self.folder}")
-        else:
-            write_json(self.folder / RECIPE, {"format": FORMAT} | self.recipe.as_dict())
-        self._known = self._read_known()
-        self._shards: dict[str, Opened] = {}
-        self._indices: dict[Take, Index] = {}
-        self._look()
+        self._lock = _hold(self.folder)
+        try:
+            if place(self.folder, RECIPE).exists() or (self.folder / "spec.json").exists():
+                require_same(self.recipe, read_recipe(self.folder), f"store {self.folder}")
+            else:
+                write_json(self.folder / RECIPE, {"format": FORMAT} | self.recipe.as_dict())
+            self._known = self._read_known()
+            self._texts = {name: state_of(self.folder / TEXT / name) for name in self._text_names()}
+            self._shards: dict[str, Opened] = {}
+            self._indices: dict[Take, Index] = {}
+            self._look()
+        except BaseException:
+            os.close(self._lock)
+            raise
         return self
 
     def __exit__(
@@ -211,6 +230,7 @@ class Growth:
                 "fingerprint": self.recipe.fingerprint,
                 "shards": entries,
                 "lists": lists,
+                "texts": [{"name": name, "sha256": self._text_hash(name)} for name in self._text_names()],
                 "makers": self._all_makers(),
             }
             write_json(place(self.folder, MANIFEST), manifest)
@@ -252,7 +272,8 @@ class Growth:
             current = lists_in(place(self.folder, LISTS))
             names = {name: file.stem.rpartition("@")[2] for name, file in current.items()}
             empty: dict[str, list[str]] = {"train": [], "other": []}
-            return {"shards": [], "makers": [], "lists": {n: {"hash": h, "takes": empty} for n, h in names.items()}}
+            lists = {name: {"hash": hash_, "takes": empty} for name, hash_ in names.items()}
+            return {"shards": [], "makers": [], "texts": [], "lists": lists}
 
     def _look(self) -> None:
         """Takes in every whole shard that is there: those that the manifest tells of as it tells of them, any other
@@ -266,12 +287,23 @@ class Growth:
             if number % 64 == 63:
                 self.tick("looking at shards", number + 1, len(names))
 
+    def _text_names(self) -> list[str]:
+        return [name for name in files_in(self.folder, TEXT) if TEXT_FILE.fullmatch(name)]
+
+    def _text_hash(self, name: str) -> str:
+        """Of a file that nobody touched since it was written down: what was written down then."""
+        path = file_in(self.folder, TEXT, name)
+        known = {entry["name"]: entry["sha256"] for entry in self._known["texts"]}.get(name)
+        return known if known and state_of(path) == self._texts.get(name) else sha256_of(path)
+
     def _adopt(self, name: str) -> Opened | None:
         said = {entry["name"]: entry["seal"] for entry in self._known["shards"]}.get(name)
         try:
             opened = open_shard(self.folder, name)
-            whole = opened.shard.recipe == self.recipe.fingerprint
-            whole = whole and (opened.seal == said or not any(map(opened.bad, range(len(opened.shard.video_N)))))
+            whole = belongs(opened, self.recipe)
+            whole = whole and (opened.seal == said or not opened.damaged(range(len(opened.shard.video_N))))
+        except Unreadable:
+            raise
         except CacheError:
             whole = False
         if not whole:
@@ -282,13 +314,17 @@ class Growth:
         return opened
 
     def _damaged(self, keys: list[str], take: Take) -> list[Opened]:
-        found = {}
-        for number, at in enumerate(map(self.index(take).shard, keys)):
-            if at and at[0].bad(at[1]):
-                found[at[0].path] = at[0]
-            if number % 4096 == 4095:
-                self.tick(f"checking {take.name}", number + 1, len(keys))
-        return list(found.values())
+        index = self.index(take)
+        asked: dict[int, list[int]] = {}
+        for at in filter(None, map(index.shard, keys)):
+            asked.setdefault(id(at[0]), []).append(at[1])
+        found = []
+        for number, opened in enumerate(index.shards):
+            if opened.damaged(asked.get(id(opened), ())):
+                found.append(opened)
+            if number % 64 == 63:
+                self.tick(f"checking {take.name}", number + 1, len(index.shards))
+        return found
 
     def _drop(self, opened: Opened) -> None:
         del self._shards[opened.path.name]
@@ -306,8 +342,9 @@ class Growth:
         paths = {seen.video: seen.where for seen in self._catalogue()}
         for take in sorted(self.takes, key=lambda take: take.name):
             index = self.index(take)
-            for key in sorted(index.where):
-                opened, number = index.shards[index.where[key][0]], index.where[key][1]
+            odd = {key for o in index.shards if o.shard.status_N.any() for key in o.shard.video_N}
+            for key in sorted(odd):
+                opened, number = index.shard(key) or (index.shards[0], 0)
                 if error := opened.shard.error_N[number]:
                     yield {
                         "video": key,
@@ -319,7 +356,7 @@ class Growth:
                     }
         for title in lists:
             try:
-                rows = read_list(file_in(self.folder, LISTS, f"{title}.csv")).rows
+                rows = open_list(self.folder, title).rows
             except CacheError:
                 continue
             for row in rows:
