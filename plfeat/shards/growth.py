@@ -22,9 +22,9 @@ from plfeat.files import publish, sha256_of, write_bytes, write_json, write_text
 from plfeat.recipe import Recipe, Take
 from plfeat.records import Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
-from plfeat.shards.lists import list_hash, lists_in, write_list
+from plfeat.shards.lists import list_hash, write_list
 from plfeat.shards.reader import state_of
-from plfeat.shards.room import TEXT_FILE, Unreadable, file_in, files_in, place
+from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, files_in, place
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
 from plfeat.shards.store import (
     LEDGER,
@@ -69,7 +69,7 @@ class Tally:
 def locked(path: Path, how: int) -> Iterator[bool]:
     """Holds a lock on a file or folder; False if another process has it and `how` says not to wait. It goes with the
     process. A file system that knows no locks gives it to everybody."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         try:
             fcntl.flock(handle, how)
@@ -81,6 +81,14 @@ def locked(path: Path, how: int) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+@contextmanager
+def idle(folder: Path) -> Iterator[bool]:
+    """Whether nobody grows a store; until the end of it, nobody can."""
+    folder = folder.absolute()
+    with locked(place(folder.parent, folder.name), fcntl.LOCK_EX | fcntl.LOCK_NB) as ours:
+        yield ours
 
 
 def _hold(folder: Path) -> int:
@@ -198,6 +206,10 @@ class Growth:
         and of the `other`s are what `--repair` makes again."""
         self.lists[videos.name] = videos, {of: tuple(takes[of]) for of in ("train", "other")}
 
+    def keep_list(self, videos: VideoList) -> None:
+        """A version of a list that is not the current one."""
+        write_list(place(self.folder, LISTS), videos)
+
     def put_text(self, name: str, content: bytes) -> None:
         write_bytes(place(self.folder, TEXT, name), content)
 
@@ -211,6 +223,10 @@ class Growth:
             self._known = self._read_known()
             self._look()
             lists = dict(self._known["lists"])
+            for name, said in lists.items():
+                if said["takes"] is None:
+                    made = self._takes_made(open_list(self.folder, f"{name}@{said['hash']}"))
+                    lists[name] = said | {"takes": made}
             for name, (videos, takes) in self.lists.items():
                 write_list(place(self.folder, LISTS), videos)
                 wanted = {of: [take.name for take in takes[of]] for of in takes}
@@ -221,9 +237,8 @@ class Growth:
                 {"name": name, "take": opened.shard.take.name, "seal": opened.seal, **opened.shard.counts}
                 for name, opened in sorted(self._shards.items())
             ]
-            current = {name: file.stem for name, file in lists_in(place(self.folder, LISTS)).items() if name in lists}
-            current |= {name: f"{name}@{said['hash']}" for name, said in lists.items()}
-            lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current.values()))
+            current = [f"{name}@{said['hash']}" for name, said in lists.items()]
+            lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current))
             write_text(place(self.folder, LEDGER), lines)
             manifest = {
                 "format": FORMAT,
@@ -264,16 +279,34 @@ class Growth:
         return [found[text] for text in sorted(found)]
 
     def _read_known(self) -> dict[str, Any]:
-        """What an earlier run wrote down. A manifest that is damaged is as good as none: the shards say it all, and
-        the lists that lie there are the current ones."""
+        """What an earlier run wrote down. A manifest that is damaged is as good as none: the shards say it all, and of
+        the lists that lie there, the version that was written last is the current one."""
         try:
             return read_manifest(self.folder, self.recipe)
+        except Unreadable:
+            raise
         except CacheError:
-            current = lists_in(place(self.folder, LISTS))
-            names = {name: file.stem.rpartition("@")[2] for name, file in current.items()}
-            empty: dict[str, list[str]] = {"train": [], "other": []}
-            lists = {name: {"hash": hash_, "takes": empty} for name, hash_ in names.items()}
-            return {"shards": [], "makers": [], "texts": [], "lists": lists}
+            return {"shards": [], "makers": [], "texts": [], "lists": self._lists_there()}
+
+    def _lists_there(self) -> dict[str, Any]:
+        titles = [name.removesuffix(".csv") for name in files_in(self.folder, LISTS) if LIST_FILE.fullmatch(name)]
+        titles.sort(key=lambda title: (self.folder / LISTS / f"{title}.csv").lstat().st_mtime_ns)
+        found = {}
+        for title in titles:
+            with suppress(CacheError):
+                open_list(self.folder, title)
+                name, _, hash_ = title.rpartition("@")
+                found[name] = {"hash": hash_, "takes": None}
+        return found
+
+    def _takes_made(self, videos: VideoList) -> dict[str, list[str]]:
+        """Those that some training video of a list has, and some other one."""
+        of = {True: set[str](), False: set[str]()}
+        for take in self.takes:
+            where = self.index(take).where
+            for trains in {"train" in row.split for row in videos.rows if row.video in where}:
+                of[trains].add(take.name)
+        return {"train": sorted(of[True]), "other": sorted(of[False])}
 
     def _look(self) -> None:
         """Takes in every whole shard that is there: those that the manifest tells of as it tells of them, any other

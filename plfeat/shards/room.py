@@ -7,7 +7,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 HASH = re.compile(r"[0-9a-f]{8}")
 """Of a list."""
 
-
+LIST_FILE = re.compile(rf"{NAME.pattern}@{HASH.pattern}\.csv")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 TEXT_FILE = re.compile(r"[0-9a-f]{16}\.h5|tower-[0-9a-f]{16}\.safetensors")
 
@@ -105,14 +105,26 @@ def _reason(error: Exception) -> str:
 
 def files_in(store: Path, folder: str) -> Iterator[str]:
     """The names of the ordinary files in one of a store's folders, sorted; links and hidden files are passed over."""
-    where = place(store, folder)
+    yield from _listed(store, folder, when=lambda entry: not entry.name.startswith(".") and _is_file(entry))
+
+
+def names_in(store: Path, *folder: str) -> list[str]:
+    """The names of whatever lies in a store, or in one of its folders, sorted."""
+    return _listed(store, *folder, when=lambda entry: True)
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_file(follow_symlinks=False)
+
+
+def _listed(store: Path, *folder: str, when: Callable[[os.DirEntry[str]], bool]) -> list[str]:
+    where = place(store, *folder)
     try:
         with os.scandir(where) as entries:
-            names = [e.name for e in entries if not e.name.startswith(".") and e.is_file(follow_symlinks=False)]
+            return sorted(entry.name for entry in entries if when(entry))
     except FileNotFoundError:
-        return
+        return []
     except NotADirectoryError:
         raise CacheError(f"{where}: expected a folder; move away what lies there") from None
     except OSError as error:
         raise Unreadable(f"{where}: {_reason(error)}") from None
-    yield from sorted(names)

@@ -93,8 +93,13 @@ def open_shard(store: Path, name: str) -> Opened:
     path = file_in(store, SHARDS, name)
     state = (str(path), state_of(path))
     if state not in _open:
-        _open[state] = Opened(path, *read_shard(path))
+        _open[state] = reopen_shard(path)
     return _open[state]
+
+
+def reopen_shard(path: Path) -> Opened:
+    """As if nobody had read it before."""
+    return Opened(path, *read_shard(path))
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Index:
             again = mine.keys() & where.keys()
             mine |= {key: where[key] for key in again if not _failed(shards, first, where[key])}
             where |= mine
-        _require_one_shape(shards)
+        require_one_shape(shards)
         return Index(list(shards), first, where)
 
     def shard(self, key: str) -> tuple[Opened, int] | None:
@@ -140,7 +145,7 @@ def _failed(shards: Sequence[Opened], first: list[int], place: int) -> bool:
     return bool(opened.shard.status_N[number] == FAILED)
 
 
-def _require_one_shape(shards: Sequence[Opened]) -> None:
+def require_one_shape(shards: Sequence[Opened]) -> None:
     """What is kept of a frame is the same in all shards of a take that hold any."""
     full = [opened for opened in shards if len(opened.stored)]
     for opened in full[1:]:
@@ -292,12 +297,10 @@ class Store:
         return {entry["name"]: entry["sha256"] for entry in self.manifest["texts"]}
 
     def text(self, name: str) -> Path:
-        """One of them, which holds what was written into it."""
+        """A file of text/. One that manifest.json tells of holds what was written into it."""
         path = file_in(self.path, TEXT, name)
-        if name not in self.texts:
-            raise CacheError(f"{path}: manifest.json does not tell of it; run the same `plfeat extract` again")
-        if sha256_of(path) != self.texts[name]:
-            raise CacheError(f"{path}: its sha256 is not the one that manifest.json tells of")
+        if name in self.texts and sha256_of(path) != self.texts[name]:
+            raise CacheError(f"{path}: its sha256 is not the one that {MANIFEST} tells of")
         return path
 
     def index(self, take: Take) -> Index:
@@ -320,7 +323,10 @@ class Store:
 
     def shard(self, entry: Mapping[str, Any]) -> Opened:
         """One shard of the manifest, as it was when it was written."""
-        opened = open_shard(self.path, entry["name"])
+        return self.told(open_shard(self.path, entry["name"]), entry)
+
+    def told(self, opened: Opened, entry: Mapping[str, Any]) -> Opened:
+        """A shard that is the one of which the manifest tells."""
         if opened.seal != entry["seal"] or not belongs(opened, self.recipe):
             raise CacheError(
                 f"{opened.path}: not the shard that manifest.json tells of; run the same `plfeat extract` again"
