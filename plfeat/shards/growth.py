@@ -22,13 +22,14 @@ from plfeat.files import publish, sha256_of, write_bytes, write_json, write_text
 from plfeat.recipe import Recipe, Take
 from plfeat.records import Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
+from plfeat.shards.listed import LISTS, open_list
 from plfeat.shards.lists import list_hash, write_list
 from plfeat.shards.reader import state_of
-from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, files_in, place
+from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, files_in, goal, place
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
 from plfeat.shards.store import (
+    CATALOGUE,
     LEDGER,
-    LISTS,
     MANIFEST,
     RECIPE,
     SHARDS,
@@ -37,7 +38,6 @@ from plfeat.shards.store import (
     Opened,
     Store,
     belongs,
-    open_list,
     open_shard,
     open_store,
     read_manifest,
@@ -136,6 +136,8 @@ class Growth:
     def __enter__(self) -> "Growth":
         self._lock = _hold(self.folder)
         try:
+            for book in (RECIPE, MANIFEST, LEDGER, CATALOGUE):
+                goal(self.folder, book)
             if place(self.folder, RECIPE).exists() or (self.folder / "spec.json").exists():
                 require_same(self.recipe, read_recipe(self.folder), f"store {self.folder}")
             else:
@@ -189,7 +191,7 @@ class Growth:
         assert shard.recipe == self.recipe.fingerprint
         if shard.name in self._shards:
             return
-        with publish(place(self.folder, SHARDS, shard.name)) as part:
+        with publish(goal(self.folder, SHARDS, shard.name)) as part:
             part.write_bytes(shard_bytes(shard))
         self._shards[shard.name] = open_shard(self.folder, shard.name)
         self._indices.pop(shard.take, None)
@@ -197,7 +199,7 @@ class Growth:
     def copy(self, source: Path, name: str) -> None:
         """A whole shard of another store of the same recipe."""
         content = file_in(source, SHARDS, name).read_bytes()
-        write_bytes(place(self.folder, SHARDS, name), content)
+        write_bytes(goal(self.folder, SHARDS, name), content)
         if self._adopt(name) is None:
             raise CacheError(f"{source / SHARDS / name}: not a whole shard")
 
@@ -211,7 +213,7 @@ class Growth:
         write_list(place(self.folder, LISTS), videos)
 
     def put_text(self, name: str, content: bytes) -> None:
-        write_bytes(place(self.folder, TEXT, name), content)
+        write_bytes(goal(self.folder, TEXT, name), content)
 
     def note_files(self, seen: Iterable[Seen]) -> None:
         with locked(self.folder / RECIPE, fcntl.LOCK_EX):

@@ -65,6 +65,12 @@ def file_in(store: Path, *names: str) -> Path:
     return path
 
 
+def goal(store: Path, *names: str) -> Path:
+    """Where a file may be written: nothing lies there, or an ordinary one."""
+    path = place(store, *names)
+    return file_in(store, *names) if os.path.lexists(path) else path
+
+
 @contextmanager
 def opened_file(path: Path) -> Iterator[int]:
     """An ordinary file, to be read: neither a link nor something that would never end."""

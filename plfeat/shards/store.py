@@ -24,13 +24,13 @@ from plfeat.files import sha256_of
 from plfeat.recipe import Recipe, Take
 from plfeat.records import VideoList
 from plfeat.shards.hdf5 import STORED_AS, OnDisk, unpack
-from plfeat.shards.lists import list_hash, read_list
+from plfeat.shards.listed import open_list
 from plfeat.shards.reader import State, read_shard, state_of
 from plfeat.shards.room import HASH, NAME, SHA256, TEXT_FILE, file_in, place, read_json
 from plfeat.shards.schema import FAILED, FORMAT, Shard, take_of
 
 RECIPE, MANIFEST, LEDGER, CATALOGUE = "recipe.json", "manifest.json", "ledger.jsonl", "catalogue.csv"
-LISTS, SHARDS, TEXT = "lists", "shards", "text"
+SHARDS, TEXT = "shards", "text"
 
 UNMADE = 255
 """The status of a video that no shard knows."""
@@ -342,18 +342,6 @@ def belongs(opened: Opened, recipe: Recipe) -> bool:
     return opened.shard.recipe == recipe.fingerprint and opened.stored.dtype.name == STORED_AS[recipe.dtype]
 
 
-def open_list(store: Path, title: str) -> VideoList:
-    """A version of a list, `name@hash`: that very one."""
-    path = file_in(store, LISTS, f"{title}.csv")
-    try:
-        videos = read_list(path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise CacheError(f"{path} is damaged ({first_line(error)[:120]})") from error
-    if f"{videos.name}@{list_hash(videos)}" != title:
-        raise CacheError(f"{path} is damaged (it holds {videos.name[:80]}@{list_hash(videos)}); was it edited by hand?")
-    return videos
-
-
 def open_store(path: Path) -> Store:
     recipe = read_recipe(path)
     if not os.path.lexists(place(path, MANIFEST)):
@@ -403,6 +391,7 @@ def read_manifest(path: Path, recipe: Recipe) -> dict[str, Any]:
 
 
 def _check_shards(entries: Any) -> None:
+    _require_list(entries)
     names = [entry["name"] for entry in entries]
     if len(set(names)) < len(names):
         raise ValueError("a shard is listed twice")
@@ -413,7 +402,7 @@ def _check_shards(entries: Any) -> None:
         if not isinstance(entry["seal"], str):
             raise TypeError(f"{entry['name']} has no seal")
         for key in ("videos", "rows", "failed", "doubtful"):
-            if type(entry[key]) is not int or entry[key] < 0:
+            if type(entry[key]) is not int or not 0 <= entry[key] < 1 << 40:
                 raise TypeError(f"{entry['name']}: {key} is {entry[key]!r:.40}")
 
 
@@ -426,7 +415,13 @@ def _check_lists(lists: Any) -> None:
                 Take.named(take)
 
 
+def _require_list(entries: Any) -> None:
+    if not isinstance(entries, list):
+        raise TypeError("shards or texts are no list")
+
+
 def _check_texts(entries: Any) -> None:
+    _require_list(entries)
     names = [entry["name"] for entry in entries]
     if len(set(names)) < len(names):
         raise ValueError("a text file is listed twice")

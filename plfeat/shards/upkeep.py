@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from plfeat.errors import CacheError, first_line
-from plfeat.records import SPLITS, UNLABELLED, Listed, Tick, VideoList, silent
+from plfeat.records import Tick, silent
 from plfeat.shards.catalogue import read_catalogue
-from plfeat.shards.room import KEY, LIST_FILE, TEXT_FILE, Unreadable, file_in, names_in, opened_file, place
+from plfeat.shards.listed import LISTS, open_list
+from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, names_in, opened_file, place
 from plfeat.shards.schema import FAILED, take_of
 from plfeat.shards.store import (
     CATALOGUE,
     LEDGER,
-    LISTS,
     MANIFEST,
     RECIPE,
     SHARDS,
@@ -25,7 +25,6 @@ from plfeat.shards.store import (
     Opened,
     Store,
     belongs,
-    open_list,
     read_manifest,
     read_recipe,
     reopen_shard,
@@ -168,33 +167,11 @@ def _list_faults(store: Store) -> Iterator[Fault]:
     for title in sorted({*titles, *there}):
         path = store.path / LISTS / f"{title}.csv"
         try:
-            for said in _list_odd(open_list(store.path, title)):
-                raise CacheError(f"{path}: {said}")
+            open_list(store.path, title)
         except Unreadable as error:
             yield None, str(error)
         except CacheError as error:
             yield path if _ordinary(path) else None, str(error)
-
-
-def _list_odd(videos: VideoList) -> Iterator[str]:
-    if len(videos.words) != len(videos.classes) or len(set(videos.classes)) < len(videos.classes):
-        yield f"{len(videos.classes)} classes, {len(videos.words)} words, or a class twice"
-    if len({row.name for row in videos.rows}) < len(videos.rows):
-        yield "a name stands in it twice"
-    for row in videos.rows:
-        if said := _row_odd(row, len(videos.classes), videos.folds):
-            yield f"{row.name[:80]!r} {said}"
-            return
-
-
-def _row_odd(row: Listed, classes: int, folds: int) -> str:
-    if not UNLABELLED <= row.label < max(classes, 0):
-        return f"has the label {row.label} of {classes} classes"
-    if row.video and not KEY.fullmatch(row.video):
-        return f"has the video {row.video[:80]!r}, which is none"
-    if len(row.split) != folds or not {*row.split} <= {"", *SPLITS}:
-        return f"has the splits {row.split!r:.80}, expected {folds}"
-    return ""
 
 
 def _text_faults(store: Store) -> Iterator[Fault]:
