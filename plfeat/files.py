@@ -72,7 +72,7 @@ def part_of(path: Path) -> Path:
     for left in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}-*.part"):
         pid = left.name.removesuffix(".part").rpartition("-")[2]
         if pid.isdecimal() and int(pid) != os.getpid() and not _alive(int(pid)):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{host}-{os.getpid()}.part")
 
 

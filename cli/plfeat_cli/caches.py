@@ -47,25 +47,27 @@ def describe_cache(at: CacheAt = options.CACHE, as_json: AsJson = False) -> None
 
 @cache.command("verify")
 def verify_cache(
+    path: Annotated[Path | None, typer.Argument(help="A store, or the folder that holds it. Default: --cache.")] = None,
     at: CacheAt = options.CACHE,
     live: Annotated[int, typer.Option(help="Decode and encode so many videos again, and compare.", min=0)] = 0,
-    repair: Annotated[bool, typer.Option("--repair", help="Make damaged shards again.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged again.")] = False,
     root: Annotated[Path | None, typer.Option(help="The videos, if they have moved since.")] = None,
     weights: Annotated[Path | None, typer.Option(help="The weights file, if it has moved since.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read every byte of a cache and say what is wrong with it. Exit code 4 if anything is."""
+    """Read every byte of a store and say what is wrong with it. Exit code 4 if anything is."""
     from plfeat.flows.caches import find_one
     from plfeat.flows.means import Means
     from plfeat.flows.verify import verify
 
     with output.progress(quiet) as tick:
-        verdict = verify(find_one(at), live, repair, root, weights, tick, Means())
+        verdict = verify(find_one(path or at), live, repair, root, weights, tick, Means())
     if as_json:
         output.result(asdict(verdict))
     else:
-        print("\n".join(verdict.problems) or f"{verdict.path}: sound")
+        for problem in verdict.problems or [f"{verdict.path}: sound"]:
+            output.tell(output.one_line(problem))
     if verdict.problems and not verdict.repaired:
         raise CacheError(f"{len(verdict.problems)} things are wrong with {verdict.path}; --repair makes them again")
     if verdict.repaired:
@@ -86,41 +88,48 @@ def verify_cache(
 
 @cache.command("merge")
 def merge_caches(
-    parts: Annotated[list[Path], typer.Argument(help="Folders with a spec.json: parts made with --part.")],
+    parts: Annotated[list[Path], typer.Argument(help="Stores of one recipe, finished or not.")],
     root: CacheRoot = options.CACHE,
+    pool: Annotated[str | None, typer.Option(help="The pool of what they become. Default: that of the parts.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make one cache of parts of it that were made on several machines."""
-    from plfeat.flows.caches import merge
+    """Make one store of several of one recipe: what each of them has, into one that may be there already."""
+    from plfeat.flows.upkeep import merge
 
     with output.progress(quiet) as tick:
-        folder, tally = merge(parts, options.new_folder(root), tick)
+        merged, lacking = merge(parts, options.new_folder(root), pool, tick)
+    path, shards = merged.store.path, len(merged.store.manifest["shards"])
+    videos, failed = (sum(entry[of] for entry in merged.store.manifest["shards"]) for of in ("videos", "failed"))
     if as_json:
-        output.result({"path": folder, "complete": tally.complete, **asdict(tally)})
+        said = {"copied": merged.shards, "shards": shards, "videos": videos, "failed": failed}
+        output.result({"path": path, "complete": not lacking, "lacking": lacking, "said": merged.said} | said)
     else:
-        print(folder)
-    output.say(f"{tally.shards} of {tally.expected} shards, {tally.videos} videos, {tally.failed} failed", quiet)
-    if not tally.complete:
-        raise CacheError(f"cache {folder}: {tally.expected - tally.shards} shards are in none of the parts")
+        output.tell(str(path))
+    for line in (*merged.said, *lacking):
+        output.say(line, quiet)
+    output.say(f"{merged.shards} shards copied, {shards} in all, with {videos} videos of which {failed} failed", quiet)
+    if lacking:
+        raise CacheError(f"store {path}: {lacking[0]}; merge the part that has them, or extract again")
 
 
 @cache.command("gc")
 def collect_garbage(
     root: CacheRoot = options.CACHE,
-    days: Annotated[float, typer.Option(help="Unfinished caches are waste after so many days.", min=0)] = 7.0,
+    days: Annotated[float, typer.Option(help="Unfinished stores are waste after so many days.", min=0)] = 7.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would go.")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Throw away what killed runs left behind."""
-    from plfeat.flows.caches import collect
+    """Throw away what killed runs left behind, and shards that others have made superfluous."""
+    from plfeat.flows.upkeep import collect
 
     found = collect(root, days, yes)
     if as_json:
         output.result([asdict(item) for item in found])
         return
+    gone = [item for item in found if not item.kept]
     for item in found:
-        print(f"{item.path}  {item.bytes} bytes  {item.why}")
+        output.tell(output.one_line(f"{item.path}  " + ("" if item.kept else f"{item.bytes} bytes  ") + item.why))
     done = "thrown away" if yes else "would go; say --yes to throw it away"
-    output.say(f"{sum(item.bytes for item in found):,} bytes {done}" if found else "nothing to throw away", quiet)
+    output.say(f"{sum(item.bytes for item in gone):,} bytes {done}" if gone else "nothing to throw away", quiet)

@@ -14,7 +14,7 @@ import typer
 
 from plfeat import __version__
 from plfeat.errors import PlfeatError, first_line
-from plfeat_cli import bench, caches, catalog, extract, work
+from plfeat_cli import bench, caches, catalog, extract, output, work
 
 _INTERRUPTED = 130
 
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         message, code = _explain(error)
-        print("plfeat: " + " ".join(message.split()), file=sys.stderr)
+        print("plfeat: " + output.visible(" ".join(message.split())), file=sys.stderr)
         return code
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,25 +16,38 @@ if TYPE_CHECKING:
     from plfeat.flows.predict import Prediction
 
 
+_SEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What a terminal obeys and does not show, and what it cannot: names of files may hold any of it."""
+
+
+def visible(text: str) -> str:
+    """The same, in which nothing but tabs and line breaks goes unseen. JSON stays the same JSON."""
+    return _SEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    return text.replace("\n", "\\n")
+
+
 def result(content: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    print(visible(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)))
 
 
 def say(text: str, quiet: bool = False) -> None:
     if not quiet:
-        print(sentence(text, _width(sys.stderr)), file=sys.stderr, flush=True)
+        print(visible(sentence(text, _width(sys.stderr))), file=sys.stderr, flush=True)
 
 
 def tell(text: str, under: int = 0) -> None:
     """Text on stdout; where a line breaks, the rest of it begins `under` columns in."""
     width = _width(sys.stdout)
-    print(sentence(text if width is None else text.replace("\t", "  "), width, under))
+    print(visible(sentence(text if width is None else text.replace("\t", "  "), width, under)))
 
 
 def table(lines: list[list[str]], running: Collection[int] = ()) -> None:
     """On stdout; the first line is a header, and some columns may hold running text."""
-    print("\n".join(layout.table(lines, _width(sys.stdout), running)))
+    print("\n".join(map(visible, layout.table(lines, _width(sys.stdout), running))))
 
 
 def _width(stream: TextIO) -> int | None:
@@ -49,7 +63,7 @@ def explanation(found: "Prediction") -> None:
     why = found.why
     if why is None:
         return
-    print(f"\n{found.video}: {found.best[0][0]}\n  frames ({why.frames_are})")
+    print(f"\n{visible(found.video)}: {found.best[0][0]}\n  frames ({why.frames_are})")
     for index, value in zip(found.frame_index, why.frames, strict=True):
         print(f"    {index:>6}  {value:6.3f}  {_bar(value, 20)}")
     for step, attention in enumerate(why.word_attention, 1):

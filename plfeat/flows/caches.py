@@ -5,10 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from plfeat.errors import CacheError, UsageError
-from plfeat.flows.progress import stage
-from plfeat.records import Tick
-from plfeat.shards import upkeep
-from plfeat.shards.folder import Tally
 from plfeat.shards.reader import Cache, find_caches, open_cache
 
 _FACTS = ("path", "dataset", "model", "pretrained", "frames", "videos", "failed")
@@ -38,19 +34,6 @@ def choose_cache(path: Path) -> Cache:
 def find_one(path: Path) -> Path:
     """The folder of the cache at `path`, or of the only one under it, sound or not."""
     return path if (path / "spec.json").is_file() else choose_cache(path).path
-
-
-def merge(parts: list[Path], cache_root: Path, tick: Tick) -> tuple[Path, Tally]:
-    with stage(tick, "merging"):
-        return upkeep.merge(parts, cache_root)
-
-
-def collect(cache_root: Path, days: float, really: bool) -> list[upkeep.Waste]:
-    """What nobody will miss; gone afterwards, if `really`."""
-    found = upkeep.waste(cache_root, days)
-    if really:
-        upkeep.throw_away(found)
-    return found
 
 
 def describe(cache: Cache) -> dict[str, Any]:

@@ -18,16 +18,18 @@ from types import TracebackType
 from typing import Any
 
 from plfeat.errors import CacheError
-from plfeat.files import publish, write_bytes, write_json, write_text
+from plfeat.files import publish, sha256_of, write_bytes, write_json, write_text
 from plfeat.recipe import Recipe, Take
 from plfeat.records import Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
-from plfeat.shards.lists import list_hash, lists_in, read_list, write_list
-from plfeat.shards.room import file_in, files_in, place
+from plfeat.shards.listed import LISTS, open_list
+from plfeat.shards.lists import list_hash, write_list
+from plfeat.shards.reader import state_of
+from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, files_in, goal, place
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
 from plfeat.shards.store import (
+    CATALOGUE,
     LEDGER,
-    LISTS,
     MANIFEST,
     RECIPE,
     SHARDS,
@@ -35,6 +37,7 @@ from plfeat.shards.store import (
     Index,
     Opened,
     Store,
+    belongs,
     open_shard,
     open_store,
     read_manifest,
@@ -66,7 +69,7 @@ class Tally:
 def locked(path: Path, how: int) -> Iterator[bool]:
     """Holds a lock on a file or folder; False if another process has it and `how` says not to wait. It goes with the
     process. A file system that knows no locks gives it to everybody."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         try:
             fcntl.flock(handle, how)
@@ -77,6 +80,28 @@ def locked(path: Path, how: int) -> Iterator[bool]:
             pass
         yield True
     finally:
+        os.close(handle)
+
+
+@contextmanager
+def idle(folder: Path) -> Iterator[bool]:
+    """Whether nobody grows a store; until the end of it, nobody can."""
+    folder = folder.absolute()
+    with locked(place(folder.parent, folder.name), fcntl.LOCK_EX | fcntl.LOCK_NB) as ours:
+        yield ours
+
+
+def _hold(folder: Path) -> int:
+    """The folder, made if it is not there, and held so that nothing in it is thrown away. Whoever waited for a lock
+    may hold what is gone by then."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), folder.stat()):
+                return handle
         os.close(handle)
 
 
@@ -109,18 +134,22 @@ class Growth:
     makers: list[dict[str, Any]] = field(default_factory=list)
 
     def __enter__(self) -> "Growth":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(self.folder, os.O_RDONLY)
-        with suppress(OSError):
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-        if place(self.folder, RECIPE).exists() or (self.folder / "spec.json").exists():
-            require_same(self.recipe, read_recipe(self.folder), f"store {self.folder}")
-        else:
-            write_json(self.folder / RECIPE, {"format": FORMAT} | self.recipe.as_dict())
-        self._known = self._read_known()
-        self._shards: dict[str, Opened] = {}
-        self._indices: dict[Take, Index] = {}
-        self._look()
+        self._lock = _hold(self.folder)
+        try:
+            for book in (RECIPE, MANIFEST, LEDGER, CATALOGUE):
+                goal(self.folder, book)
+            if place(self.folder, RECIPE).exists() or (self.folder / "spec.json").exists():
+                require_same(self.recipe, read_recipe(self.folder), f"store {self.folder}")
+            else:
+                write_json(self.folder / RECIPE, {"format": FORMAT} | self.recipe.as_dict())
+            self._known = self._read_known()
+            self._texts = {name: state_of(self.folder / TEXT / name) for name in self._text_names()}
+            self._shards: dict[str, Opened] = {}
+            self._indices: dict[Take, Index] = {}
+            self._look()
+        except BaseException:
+            os.close(self._lock)
+            raise
         return self
 
     def __exit__(
@@ -162,7 +191,7 @@ class Growth:
         assert shard.recipe == self.recipe.fingerprint
         if shard.name in self._shards:
             return
-        with publish(place(self.folder, SHARDS, shard.name)) as part:
+        with publish(goal(self.folder, SHARDS, shard.name)) as part:
             part.write_bytes(shard_bytes(shard))
         self._shards[shard.name] = open_shard(self.folder, shard.name)
         self._indices.pop(shard.take, None)
@@ -170,7 +199,7 @@ class Growth:
     def copy(self, source: Path, name: str) -> None:
         """A whole shard of another store of the same recipe."""
         content = file_in(source, SHARDS, name).read_bytes()
-        write_bytes(place(self.folder, SHARDS, name), content)
+        write_bytes(goal(self.folder, SHARDS, name), content)
         if self._adopt(name) is None:
             raise CacheError(f"{source / SHARDS / name}: not a whole shard")
 
@@ -179,8 +208,12 @@ class Growth:
         and of the `other`s are what `--repair` makes again."""
         self.lists[videos.name] = videos, {of: tuple(takes[of]) for of in ("train", "other")}
 
+    def keep_list(self, videos: VideoList) -> None:
+        """A version of a list that is not the current one."""
+        write_list(self.folder, videos)
+
     def put_text(self, name: str, content: bytes) -> None:
-        write_bytes(place(self.folder, TEXT, name), content)
+        write_bytes(goal(self.folder, TEXT, name), content)
 
     def note_files(self, seen: Iterable[Seen]) -> None:
         with locked(self.folder / RECIPE, fcntl.LOCK_EX):
@@ -192,6 +225,10 @@ class Growth:
             self._known = self._read_known()
             self._look()
             lists = dict(self._known["lists"])
+            for name, said in lists.items():
+                if said["takes"] is None:
+                    made = self._takes_made(open_list(self.folder, f"{name}@{said['hash']}"))
+                    lists[name] = said | {"takes": made}
             for name, (videos, takes) in self.lists.items():
                 write_list(self.folder, videos)
                 wanted = {of: [take.name for take in takes[of]] for of in takes}
@@ -202,15 +239,15 @@ class Growth:
                 {"name": name, "take": opened.shard.take.name, "seal": opened.seal, **opened.shard.counts}
                 for name, opened in sorted(self._shards.items())
             ]
-            current = {name: file.stem for name, file in lists_in(self.folder).items() if name in lists}
-            current |= {name: f"{name}@{said['hash']}" for name, said in lists.items()}
-            lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current.values()))
+            current = [f"{name}@{said['hash']}" for name, said in lists.items()]
+            lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current))
             write_text(place(self.folder, LEDGER), lines)
             manifest = {
                 "format": FORMAT,
                 "fingerprint": self.recipe.fingerprint,
                 "shards": entries,
                 "lists": lists,
+                "texts": [{"name": name, "sha256": self._text_hash(name)} for name in self._text_names()],
                 "makers": self._all_makers(),
             }
             write_json(place(self.folder, MANIFEST), manifest)
@@ -244,15 +281,34 @@ class Growth:
         return [found[text] for text in sorted(found)]
 
     def _read_known(self) -> dict[str, Any]:
-        """What an earlier run wrote down. A manifest that is damaged is as good as none: the shards say it all, and
-        the lists that lie there are the current ones."""
+        """What an earlier run wrote down. A manifest that is damaged is as good as none: the shards say it all, and of
+        the lists that lie there, the version that was written last is the current one."""
         try:
             return read_manifest(self.folder, self.recipe)
+        except Unreadable:
+            raise
         except CacheError:
-            current = lists_in(self.folder)
-            names = {name: file.stem.rpartition("@")[2] for name, file in current.items()}
-            empty: dict[str, list[str]] = {"train": [], "other": []}
-            return {"shards": [], "makers": [], "lists": {n: {"hash": h, "takes": empty} for n, h in names.items()}}
+            return {"shards": [], "makers": [], "texts": [], "lists": self._lists_there()}
+
+    def _lists_there(self) -> dict[str, Any]:
+        titles = [name.removesuffix(".csv") for name in files_in(self.folder, LISTS) if LIST_FILE.fullmatch(name)]
+        titles.sort(key=lambda title: (self.folder / LISTS / f"{title}.csv").lstat().st_mtime_ns)
+        found = {}
+        for title in titles:
+            with suppress(CacheError):
+                open_list(self.folder, title)
+                name, _, hash_ = title.rpartition("@")
+                found[name] = {"hash": hash_, "takes": None}
+        return found
+
+    def _takes_made(self, videos: VideoList) -> dict[str, list[str]]:
+        """Those that some training video of a list has, and some other one."""
+        of = {True: set[str](), False: set[str]()}
+        for take in self.takes:
+            where = self.index(take).where
+            for trains in {"train" in row.split for row in videos.rows if row.video in where}:
+                of[trains].add(take.name)
+        return {"train": sorted(of[True]), "other": sorted(of[False])}
 
     def _look(self) -> None:
         """Takes in every whole shard that is there: those that the manifest tells of as it tells of them, any other
@@ -266,12 +322,23 @@ class Growth:
             if number % 64 == 63:
                 self.tick("looking at shards", number + 1, len(names))
 
+    def _text_names(self) -> list[str]:
+        return [name for name in files_in(self.folder, TEXT) if TEXT_FILE.fullmatch(name)]
+
+    def _text_hash(self, name: str) -> str:
+        """Of a file that nobody touched since it was written down: what was written down then."""
+        path = file_in(self.folder, TEXT, name)
+        known = {entry["name"]: entry["sha256"] for entry in self._known["texts"]}.get(name)
+        return known if known and state_of(path) == self._texts.get(name) else sha256_of(path)
+
     def _adopt(self, name: str) -> Opened | None:
         said = {entry["name"]: entry["seal"] for entry in self._known["shards"]}.get(name)
         try:
             opened = open_shard(self.folder, name)
-            whole = opened.shard.recipe == self.recipe.fingerprint
-            whole = whole and (opened.seal == said or not any(map(opened.bad, range(len(opened.shard.video_N)))))
+            whole = belongs(opened, self.recipe)
+            whole = whole and (opened.seal == said or not opened.damaged(range(len(opened.shard.video_N))))
+        except Unreadable:
+            raise
         except CacheError:
             whole = False
         if not whole:
@@ -282,13 +349,17 @@ class Growth:
         return opened
 
     def _damaged(self, keys: list[str], take: Take) -> list[Opened]:
-        found = {}
-        for number, at in enumerate(map(self.index(take).shard, keys)):
-            if at and at[0].bad(at[1]):
-                found[at[0].path] = at[0]
-            if number % 4096 == 4095:
-                self.tick(f"checking {take.name}", number + 1, len(keys))
-        return list(found.values())
+        index = self.index(take)
+        asked: dict[int, list[int]] = {}
+        for at in filter(None, map(index.shard, keys)):
+            asked.setdefault(id(at[0]), []).append(at[1])
+        found = []
+        for number, opened in enumerate(index.shards):
+            if opened.damaged(asked.get(id(opened), ())):
+                found.append(opened)
+            if number % 64 == 63:
+                self.tick(f"checking {take.name}", number + 1, len(index.shards))
+        return found
 
     def _drop(self, opened: Opened) -> None:
         del self._shards[opened.path.name]
@@ -306,8 +377,9 @@ class Growth:
         paths = {seen.video: seen.where for seen in self._catalogue()}
         for take in sorted(self.takes, key=lambda take: take.name):
             index = self.index(take)
-            for key in sorted(index.where):
-                opened, number = index.shards[index.where[key][0]], index.where[key][1]
+            odd = {key for o in index.shards if o.shard.status_N.any() for key in o.shard.video_N}
+            for key in sorted(odd):
+                opened, number = index.shard(key) or (index.shards[0], 0)
                 if error := opened.shard.error_N[number]:
                     yield {
                         "video": key,
@@ -319,7 +391,7 @@ class Growth:
                     }
         for title in lists:
             try:
-                rows = read_list(file_in(self.folder, LISTS, f"{title}.csv")).rows
+                rows = open_list(self.folder, title).rows
             except CacheError:
                 continue
             for row in rows:

@@ -1,24 +1,32 @@
 """Named arrays in, one HDF5 file out, and back. The only place that touches HDF5.
 
-Every array is contiguous and unfiltered, so that it can be mapped and read at the speed of memory. Nothing that a
-foreign or damaged file holds can make us read another file, run out of memory or crash.
+Every array is contiguous and unfiltered, so that it can be read at the speed of memory. Nothing that a foreign or
+damaged file holds can make us read another file, run out of memory or crash.
 """
 
+import hashlib
+import json
+import math
+import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import CacheError, first_line
+from plfeat.shards.room import opened_file
 
 Arrays = dict[str, NDArray[Any]]
 Layout = dict[str, tuple[str, str]]
-"""For each name: the kinds of dtype it may have, and its axes, a letter each. Equal letters have equal lengths."""
+"""For each name: the dtypes it may have (`S` is text of any width), and its axes, a letter each. Equal letters have
+equal lengths."""
 
+FLOATS = "float16 float32 uint16"
 STORED_AS = {"float16": "float16", "float32": "float32", "bfloat16": "uint16"}
 """Feature types, and what HDF5 stores them as: it has no bfloat16."""
 
@@ -40,39 +48,115 @@ def as_bytes(arrays: Arrays, version: int, words: Mapping[str, str] = MappingPro
         return image
 
 
+def seal(words: Mapping[str, str], arrays: Mapping[str, Any], checked: Collection[str] = ()) -> str:
+    """SHA-256 over attributes and arrays. Of the arrays whose bytes are `checked` otherwise: only what they are."""
+    digest = hashlib.sha256(json.dumps(sorted(words.items())).encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {list(arrays[name].shape)}".encode())
+        if name not in checked:
+            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """An array in a file. Only the rows that are asked for are ever read, and no file stays open: a store has tens of
+    thousands of them."""
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        first, last, step = rows.indices(len(self))
+        assert step == 1
+        out = np.empty((max(0, last - first), *self.shape[1:]), self.dtype)
+        self.read_into(out, [first])
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def read_into(self, out: NDArray[Any], starts: Collection[int]) -> None:
+        """Fills `out`, which lies in memory end to end, with equally many rows from each start."""
+        if not out.size:
+            return
+        content = out.reshape(-1).view(np.uint8).data
+        size = len(content) // len(starts)
+        with opened_file(self.path) as file:
+            for number, start in enumerate(starts):
+                piece = content[number * size : (number + 1) * size]
+                if _read(file, piece, self.offset + start * self.row) < size:
+                    raise CacheError(f"{self.path}: it is shorter than it was a moment ago")
+
+
+def _read(file: int, piece: memoryview, offset: int) -> int:
+    """The kernel gives at most 2 GiB at once."""
+    done = 0
+    while done < len(piece) and (got := os.preadv(file, [piece[done:]], offset + done)):
+        done += got
+    return done
+
+
 def read_arrays(
-    path: Path, layout: Layout, optional: Layout, version: int, words: Collection[str] = ()
+    path: Path, layout: Layout, version: int, words: Collection[str], later: Collection[str] = (), most: int = 1 << 28
 ) -> tuple[Arrays, dict[str, str]]:
-    """Maps what the layout names, each checked before it is touched; and the attributes that are asked for."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            found = file.attrs.get("plfeat_format")
-            if not isinstance(found, np.integer) or found != version:
-                raise CacheError(f"{path}: expected format {version}, found {found!s:.20}")
-            said = {name: _word(file, name, path) for name in words}
-            known = layout | {name: about for name, about in optional.items() if name in file}
-            located = {name: _locate(file, name, about, path) for name, about in known.items()}
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"{path}: not a readable HDF5 file ({first_line(error)})") from error
-    arrays = {name: _map(path, *where) for name, where in located.items()}
+    """What the layout names, each checked before it is read; and the attributes that are asked for. Those for `later`
+    are left on disk: an `OnDisk`. None of the others has `most` bytes or more."""
+    with opened_file(path) as handle:
+        size = os.fstat(handle).st_size
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                found = _number(file, "plfeat_format", path)
+                if found != version:
+                    raise CacheError(f"{path}: expected format {version}, found {found}")
+                said = {name: _word(file, name, path) for name in words}
+                located = {name: _locate(file, name, about, path, size) for name, about in layout.items()}
+        except CacheError:
+            raise
+        except Exception as error:  # whatever HDF5 makes of a damaged file
+            raise CacheError(f"{path}: not a readable HDF5 file ({first_line(error)[:160]})") from error
     lengths: dict[str, int] = {}
-    for name, array in arrays.items():
-        for axis, length in zip(known[name][1], array.shape, strict=True):
+    for name, array in located.items():
+        for axis, length in zip(layout[name][1], array.shape, strict=True):
             if lengths.setdefault(axis, length) != length:
                 raise CacheError(f"{path}: {name} has {length} along {axis}, expected {lengths[axis]}")
-    return arrays, said
+        if name not in later and math.prod(array.shape) * array.dtype.itemsize >= most:
+            raise CacheError(f"{path}: {name} is {array.dtype.str} {array.shape}, larger than any should be")
+    return {name: cast("NDArray[Any]", array) if name in later else array[:] for name, array in located.items()}, said
+
+
+def _attribute(file: h5py.File, name: str, path: Path) -> Any:
+    """One value of a size that is known before it is read."""
+    about = file.attrs.get_id(name) if name in file.attrs else None
+    if about is None or about.shape != () or about.dtype.kind not in "Siu" or about.dtype.itemsize > _LONGEST:
+        raise CacheError(f"{path}: its attribute {name} is missing or not a short text or number")
+    return file.attrs[name]
+
+
+def _number(file: h5py.File, name: str, path: Path) -> int:
+    value = _attribute(file, name, path)
+    return int(value) if isinstance(value, np.integer) else -1
 
 
 def _word(file: h5py.File, name: str, path: Path) -> str:
-    """An attribute that is a short text."""
-    text = file.attrs.get(name)
-    if not isinstance(text, np.bytes_) or len(text) > _LONGEST:
-        raise CacheError(f"{path}: its attribute {name} is missing or no text")
-    return text.decode()
+    value = _attribute(file, name, path)
+    if not isinstance(value, np.bytes_):
+        raise CacheError(f"{path}: its attribute {name} is no text")
+    return value.decode()
 
 
 def fixed_width(texts: tuple[str, ...]) -> NDArray[Any]:
-    encoded = [text.encode() for text in texts]
+    encoded = [text.encode(errors="backslashreplace") for text in texts]
     return np.array(encoded, dtype=f"S{max([1, *map(len, encoded)])}")
 
 
@@ -101,27 +185,20 @@ def unpack(stored: NDArray[Any]) -> NDArray[Any]:
     return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
-def _locate(
-    file: h5py.File, name: str, about: tuple[str, str], path: Path
-) -> tuple[np.dtype[Any], tuple[int, ...], int | None]:
-    """dtype, shape and byte offset of a dataset that lies contiguously in this very file."""
+def _locate(file: h5py.File, name: str, about: tuple[str, str], path: Path, size: int) -> OnDisk:
+    """A dataset that lies contiguously in this very file, of so many bytes."""
     kinds, axes = about
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise CacheError(f"{path}: {name} is missing or a link; a shard holds its own data")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external or dataset.chunks:
         raise CacheError(f"{path}: {name} is not a contiguous dataset of this file")
-    dtype = dataset.dtype
-    odd = dtype.hasobject or dtype.names or ("f" in kinds and dtype.name not in STORED_AS.values())
-    if odd or dtype.kind not in kinds or len(dataset.shape) != len(axes):
-        raise CacheError(f"{path}: {name} is {dtype} {dataset.shape}, expected kind {kinds!r} with axes {axes}")
-    return dtype, dataset.shape, dataset.id.get_offset()
-
-
-def _map(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int | None) -> NDArray[Any]:
-    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if size == 0:
-        return np.empty(shape, dtype)
-    if offset is None or offset + size > path.stat().st_size:
-        raise CacheError(f"{path}: a dataset of {size} bytes does not lie within the file")
-    return np.asarray(np.memmap(path, dtype, "r", offset, shape))
+    dtype, shape = dataset.dtype, dataset.shape
+    plain = not (dtype.hasobject or dtype.names) and (dtype.kind if dtype.kind == "S" else dtype.name) in kinds.split()
+    if not plain or not dtype.isnative or shape is None or len(shape) != len(axes) or not all(shape[1:]):
+        raise CacheError(f"{path}: {name} is {dtype.str} {shape}, expected {kinds} with axes {', '.join(axes)}")
+    length = math.prod(shape) * dtype.itemsize
+    offset = dataset.id.get_offset() or 0
+    if length and (offset == 0 or offset + length > size):
+        raise CacheError(f"{path}: {name}, of {length} bytes, does not lie within the file")
+    return OnDisk(path, dtype, shape, offset)

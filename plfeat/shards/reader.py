@@ -1,6 +1,7 @@
-"""A shard's file in, a `Shard` out, mapped. Nothing that a foreign or damaged file holds makes it read another file."""
+"""A shard's file in, a `Shard` out, whose features stay on disk until they are asked for."""
 
 import json
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -8,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from plfeat.errors import CacheError
-from plfeat.shards.hdf5 import decoded, read_arrays
+from plfeat.shards.hdf5 import Arrays, decoded, read_arrays, seal
 from plfeat.shards.room import KEY
-from plfeat.shards.schema import DOUBTFUL, FAILED, FEATURES, FORMAT, LAYOUT, WORDS, Shard, seal, take_of
+from plfeat.shards.schema import DOUBTFUL, FAILED, FEATURES, FORMAT, LAYOUT, WORDS, Shard, take_of
 
 State = tuple[int, int, int] | None
 
@@ -20,18 +21,14 @@ def read_shard(path: Path) -> tuple[Shard, str, np.ndarray]:
     take = take_of(path.name)
     if take is None:
         raise CacheError(f"{path}: not the name of a shard")
-    arrays, words = read_arrays(path, LAYOUT | FEATURES[take.output], {}, FORMAT, WORDS)
+    arrays, said = read_arrays(path, LAYOUT | FEATURES[take.output], FORMAT, (*WORDS, "seal"), ["features"])
+    words = {name: said[name] for name in WORDS}
     if words["take"] != take.name:
         raise CacheError(f"{path}: holds the take {words['take'][:80]!r}, its name says {take.name!r}")
-    if seal(words, arrays) != words["seal"]:
+    if seal(words, arrays, ["features"]) != said["seal"]:
         raise CacheError(f"{path}: its contents do not have the seal stored with them")
-    pointers, rows, videos = arrays["video_ptr"], len(arrays["features"]), len(arrays["video"])
-    if len(pointers) != videos + 1 or pointers[0] != 0 or pointers[-1] != rows or (np.diff(pointers) < 0).any():
-        raise CacheError(f"{path}: video_ptr does not divide {rows} rows among {videos} videos")
-    status = arrays["status"]
-    if (status > DOUBTFUL).any() or ((np.diff(pointers) > 0) != (status != FAILED)).any():
-        raise CacheError(f"{path}: status does not say which videos have rows")
-    keys = decoded(arrays["video"], path)
+    _check(arrays, path)
+    keys, decoders, errors = (tuple(map(sys.intern, decoded(arrays[of], path))) for of in ("video", "decoder", "error"))
     if odd := next(_odd(keys), None):
         raise CacheError(f"{path}: {odd}")
     try:
@@ -42,16 +39,25 @@ def read_shard(path: Path) -> tuple[Shard, str, np.ndarray]:
     shard = Shard(
         features_RX=arrays["features"],
         frame_index_R=arrays["frame_index"],
-        video_ptr=pointers,
-        status_N=status,
+        video_ptr=arrays["video_ptr"],
+        status_N=arrays["status"],
         video_N=keys,
-        decoder_N=decoded(arrays["decoder"], path),
-        error_N=decoded(arrays["error"], path),
+        decoder_N=decoders,
+        error_N=errors,
         take=take,
         recipe=words["recipe"],
         maker=maker,
     )
-    return shard, words["seal"], arrays["checksum"]
+    return shard, said["seal"], arrays["checksum"]
+
+
+def _check(arrays: Arrays, path: Path) -> None:
+    pointers, status, rows = arrays["video_ptr"], arrays["status"], len(arrays["features"])
+    whole = len(pointers) == len(status) + 1 and pointers[0] == 0 and pointers[-1] == rows
+    if not whole or pointers.min() < 0 or pointers.max() > rows or (np.diff(pointers) < 0).any():
+        raise CacheError(f"{path}: video_ptr does not divide {rows} rows among {len(status)} videos")
+    if (status > DOUBTFUL).any() or ((np.diff(pointers) > 0) != (status != FAILED)).any():
+        raise CacheError(f"{path}: status does not say which videos have rows")
 
 
 def _odd(keys: tuple[str, ...]) -> Iterator[str]:

@@ -18,29 +18,29 @@ from numpy.typing import NDArray
 
 from plfeat.errors import CacheError
 from plfeat.recipe import Take
-from plfeat.shards.hdf5 import Layout
+from plfeat.shards.hdf5 import FLOATS, Layout
 
 FORMAT = 3
 OK, FAILED, DOUBTFUL = 0, 1, 2  # doubtful: it has features, but its decoder spoke of damage
 
 FEATURES: dict[str, Layout] = {
-    "features": {"features": ("fu", "RD")},
-    "pre": {"features": ("fu", "RW")},
-    "patch": {"features": ("fu", "RQW")},
+    "features": {"features": (FLOATS, "RD")},
+    "pre": {"features": (FLOATS, "RW")},
+    "patch": {"features": (FLOATS, "RQW")},
 }
 """By a take's output."""
 
 LAYOUT: Layout = {
-    "frame_index": ("i", "R"),
-    "video_ptr": ("i", "P"),  # P = N + 1
-    "status": ("u", "N"),
-    "checksum": ("u", "N"),
+    "frame_index": ("int32", "R"),
+    "video_ptr": ("int64", "P"),  # P = N + 1
+    "status": ("uint8", "N"),
+    "checksum": ("uint32", "N"),
     "video": ("S", "N"),
     "decoder": ("S", "N"),
     "error": ("S", "N"),
 }
-WORDS = ("take", "recipe", "maker", "seal")
-"""A shard's attributes."""
+WORDS = ("take", "recipe", "maker")
+"""A shard's attributes. Its seal is of them and of everything but the features' bytes, whose checksums are among it."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,6 @@ class Shard:
     def checksums(self) -> NDArray[np.uint32]:
         rows = np.ascontiguousarray(self.features_RX)
         return np.array([zlib.crc32(rows[a:b].data) for a, b in pairwise(self.video_ptr.tolist())], np.uint32)
-
-
-def seal(words: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over a shard's attributes and everything but the features, whose checksums are among it: two shards with
-    the same seal hold the same."""
-    digest = hashlib.sha256(json.dumps([words["take"], words["recipe"], words["maker"]]).encode())
-    for name in LAYOUT:
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()
 
 
 _NAME = re.compile(r"(.{1,120})-([0-9a-f]{12})\.h5")

@@ -6,27 +6,31 @@ looked at whole, of the features only the rows that are asked for.
 Shapes: N videos that were asked for, T frames of each, X what is kept of a frame.
 """
 
-import json
-from collections.abc import Iterator, Sequence
+import os
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from plfeat.errors import CacheError, DataError, first_line, unknown
+from plfeat.files import sha256_of
 from plfeat.recipe import Recipe, Take
 from plfeat.records import VideoList
-from plfeat.shards.hdf5 import unpack
-from plfeat.shards.lists import read_list
+from plfeat.shards.hdf5 import STORED_AS, OnDisk, unpack
+from plfeat.shards.listed import open_list
 from plfeat.shards.reader import State, read_shard, state_of
-from plfeat.shards.room import HASH, NAME, file_in, place
+from plfeat.shards.room import HASH, NAME, SHA256, TEXT_FILE, file_in, place, read_json
 from plfeat.shards.schema import FAILED, FORMAT, Shard, take_of
 
 RECIPE, MANIFEST, LEDGER, CATALOGUE = "recipe.json", "manifest.json", "ledger.jsonl", "catalogue.csv"
-LISTS, SHARDS, TEXT = "lists", "shards", "text"
+SHARDS, TEXT = "shards", "text"
 
 UNMADE = 255
 """The status of a video that no shard knows."""
@@ -34,7 +38,7 @@ UNMADE = 255
 
 @dataclass
 class Opened:
-    """A shard's mapped file. `checked_N`: whose features had the right checksum, so that they are looked at once."""
+    """A shard's file. `checked_N`: whose features had the right checksum, so that they are looked at once."""
 
     path: Path
     shard: Shard
@@ -43,49 +47,87 @@ class Opened:
     checked_N: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.checked_N = np.zeros(len(self.shard.video_N), bool)
+        self.checked_N = self.shard.status_N == FAILED
 
-    def bad(self, number: int) -> bool:
-        """The features of a video are not what was written."""
-        if not self.checked_N[number]:
-            self.checked_N[number] = self.shard.checksum(number) == self.checksum_N[number]
-        return not self.checked_N[number]
+    @property
+    def stored(self) -> OnDisk:
+        """The features."""
+        return cast(OnDisk, self.shard.features_RX)
+
+    def damaged(self, numbers: Iterable[int]) -> list[int]:
+        """Those of some videos whose features are not what was written. What lies end to end is read at once."""
+        numbers = list(numbers)
+        starts = self.shard.video_ptr.tolist()
+        most = max(1, _BLOCK // max(1, self.stored.row))
+        for first, last in _runs(sorted({n for n in numbers if not self.checked_N[n]}), starts, most):
+            block = self.stored[starts[first] : starts[last]]
+            for number in range(first, last):
+                mine = block[starts[number] - starts[first] : starts[number + 1] - starts[first]]
+                self.check(number, mine)
+        return [number for number in numbers if not self.checked_N[number]]
+
+    def check(self, number: int, features: NDArray[Any]) -> bool:
+        """Whether these are the features that were written for a video."""
+        self.checked_N[number] = zlib.crc32(features.data if features.size else b"") == self.checksum_N[number]
+        return bool(self.checked_N[number])
+
+
+_BLOCK = 1 << 24  # bytes that are read at once to be checked
+
+
+def _runs(numbers: list[int], starts: list[int], most: int) -> Iterator[tuple[int, int]]:
+    """Rising numbers in runs without a gap, `first` to before `last`, of at most so many rows (or one video)."""
+    first = 0
+    for at in range(1, len(numbers) + 1):
+        ends = at == len(numbers) or numbers[at] != numbers[at - 1] + 1
+        if ends or starts[numbers[at] + 1] - starts[numbers[first]] > most:
+            yield numbers[first], numbers[at - 1] + 1
+            first = at
 
 
 _open: dict[tuple[str, State], Opened] = {}
-"""Shards that are mapped, by all that changes when their file does."""
+"""Shards that were read, by all that changes when their file does."""
 
 
 def open_shard(store: Path, name: str) -> Opened:
     path = file_in(store, SHARDS, name)
     state = (str(path), state_of(path))
     if state not in _open:
-        _open[state] = Opened(path, *read_shard(path))
+        _open[state] = reopen_shard(path)
     return _open[state]
+
+
+def reopen_shard(path: Path) -> Opened:
+    """As if nobody had read it before."""
+    return Opened(path, *read_shard(path))
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where each video of one take is: a shard, and its number there. Of several the first one with features counts,
-    else the last failure."""
+    """Where each video of one take is: at which place, counted through the shards. Of several the first one with
+    features counts, else the last failure."""
 
     shards: list[Opened]
-    where: dict[str, tuple[int, int]]
+    first: list[int]  # the place of each shard's first video
+    where: dict[str, int]
 
     @staticmethod
-    def of(shards: list[Opened]) -> "Index":
-        where: dict[str, tuple[int, int]] = {}
-        for number, opened in enumerate(shards):
-            for row, key in enumerate(opened.shard.video_N):
-                there = where.get(key)
-                if there is None or shards[there[0]].shard.status_N[there[1]] == FAILED:
-                    where[key] = number, row
-        return Index(shards, where)
+    def of(shards: Sequence[Opened]) -> "Index":
+        where: dict[str, int] = {}
+        first = np.cumsum([0, *(len(opened.shard.video_N) for opened in shards)]).tolist()
+        for start, opened in zip(first, shards, strict=False):
+            # what is there already goes over what is new, unless it failed
+            mine = dict(zip(opened.shard.video_N, range(start, start + len(opened.shard.video_N)), strict=True))
+            again = mine.keys() & where.keys()
+            mine |= {key: where[key] for key in again if not _failed(shards, first, where[key])}
+            where |= mine
+        require_one_shape(shards)
+        return Index(list(shards), first, where)
 
     def shard(self, key: str) -> tuple[Opened, int] | None:
         """The shard that has a video, and the video's number there."""
         at = self.where.get(key)
-        return None if at is None else (self.shards[at[0]], at[1])
+        return None if at is None else _at(self.shards, self.first, at)
 
     def status(self, videos: Sequence[str]) -> NDArray[np.uint8]:
         return np.array(
@@ -93,13 +135,34 @@ class Index:
         )
 
 
+def _at(shards: Sequence[Opened], first: list[int], place: int) -> tuple[Opened, int]:
+    number = bisect_right(first, place) - 1
+    return shards[number], place - first[number]
+
+
+def _failed(shards: Sequence[Opened], first: list[int], place: int) -> bool:
+    opened, number = _at(shards, first, place)
+    return bool(opened.shard.status_N[number] == FAILED)
+
+
+def require_one_shape(shards: Sequence[Opened]) -> None:
+    """What is kept of a frame is the same in all shards of a take that hold any."""
+    full = [opened for opened in shards if len(opened.stored)]
+    for opened in full[1:]:
+        one, other = ((each.stored.dtype.name, each.stored.shape[1:]) for each in (full[0], opened))
+        if one != other:
+            raise CacheError(f"{opened.path}: holds {other} of a frame, {full[0].path.name} beside it {one}")
+
+
 class Rows:
     """One take of some videos, in the order in which they were asked for. Those without features have length 0."""
 
     def __init__(self, index: Index, videos: Sequence[str], take: Take, where: str) -> None:
         self.video, self.take, self.where, self._shards = tuple(videos), take, where, index.shards
-        at = [index.where.get(key, (-1, 0)) for key in videos]
-        self._shard_N, self._number_N = np.array(at, np.int64).reshape(-1, 2).T
+        first = np.array(index.first)
+        at = np.fromiter((index.where.get(key, -1) for key in videos), np.int64, len(videos))
+        self._shard_N = np.searchsorted(first, at, "right") - 1  # those that are nowhere get -1
+        self._number_N = at - first[self._shard_N]
         self.status_N, self.length_N, self._start_N = (np.full(len(at), start) for start in (np.uint8(UNMADE), 0, 0))
         for number, mine in _by_shard(self._shard_N):
             shard = self._shards[number].shard
@@ -126,12 +189,12 @@ class Rows:
             raise DataError(
                 f"{self.where}: videos have {lengths[0]} to {lengths[-1]} frames; training needs the same for all"
             )
-        return int(lengths[0]), *self._features(int(self._shard_N[self.has][0])).shape[1:]
+        return int(lengths[0]), *self._shards[int(self._shard_N[self.has][0])].stored.shape[1:]
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """Of features that are read: bfloat16 becomes float32."""
-        return unpack(self._features(int(self._shard_N[self.has][0]))[:0]).dtype
+        return unpack(np.empty(0, self._shards[int(self._shard_N[self.has][0])].stored.dtype)).dtype
 
     def read(self) -> NDArray[Any]:
         """The features of the videos that have some, `[n, T, X]`, in memory once."""
@@ -149,17 +212,14 @@ class Rows:
             mine = mine[np.argsort(self._start_N[mine], kind="stable")]
             for first in range(0, len(mine), most):
                 some = mine[first : first + most]
-                self._check(number, some)
-                yield some, unpack(_gather(self._features(number), self._start_N[some], frames))
+                yield some, unpack(self._load(number, some, frames))
 
     def gather(self, video_K: NDArray[np.int64]) -> NDArray[Any]:
         """The features of some of the videos, `[K, T, X]`, in the order given; each of them has features."""
         out = self.empty(len(video_K))
         for shard, mine in _by_shard(self._shard_N[video_K]):
-            some = video_K[mine]
-            self._check(shard, some)
-            order = np.argsort(self._start_N[some], kind="stable")
-            out[mine[order]] = unpack(_gather(self._features(shard), self._start_N[some][order], self.shape[0]))
+            mine = mine[np.argsort(self._start_N[video_K[mine]], kind="stable")]
+            out[mine] = unpack(self._load(shard, video_K[mine], self.shape[0]))
         return out
 
     def empty(self, count: int) -> NDArray[Any]:
@@ -168,24 +228,26 @@ class Rows:
 
     def one(self, number: int) -> NDArray[Any]:
         """The features of one video `[T, X]`, however many frames it has; none if it has none."""
-        shard = int(self._shard_N[number])
-        if not self.length_N[number]:
+        length = int(self.length_N[number])
+        if not length:
             raise CacheError(f"{self.where}: {self.video[number]} has no features")
-        self._check(shard, np.array([number]))
-        start = int(self._start_N[number])
-        return unpack(self._features(shard)[start : start + int(self.length_N[number])])
+        return unpack(self._load(int(self._shard_N[number]), np.array([number]), length)[0])
 
-    def _features(self, shard: int) -> NDArray[Any]:
-        return self._shards[shard].shard.features_RX
-
-    def _check(self, number: int, some: NDArray[np.int64]) -> None:
-        opened = self._shards[number]
-        bad = [n for n in self._number_N[some].tolist() if opened.bad(n)]
+    def _load(self, shard: int, some: NDArray[np.int64], frames: int) -> NDArray[Any]:
+        """`[K, T, X]` of videos of one shard, in the order in which they lie there."""
+        opened, starts = self._shards[shard], self._start_N[some]
+        out = np.empty((len(some), frames, *opened.stored.shape[1:]), opened.stored.dtype)
+        end_to_end = (np.diff(starts) == frames).all()
+        opened.stored.read_into(out, starts[:1].tolist() if end_to_end else starts.tolist())
+        numbers = self._number_N[some]
+        unchecked = np.flatnonzero(~opened.checked_N[numbers])
+        bad = [n for n in unchecked.tolist() if not opened.check(int(numbers[n]), out[n])]
         if bad:
             raise CacheError(
                 f"{opened.path}: the features of {len(bad)} videos do not have the checksum stored with them, "
-                f"the first is {opened.shard.video_N[bad[0]]}; run the same `plfeat extract` again"
+                f"the first is {self.video[some[bad[0]]]}; run the same `plfeat extract` again"
             )
+        return out
 
 
 def _by_shard(shard_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -194,17 +256,6 @@ def _by_shard(shard_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int6
     order = order[np.searchsorted(shard_N[order], 0) :]
     numbers, first = np.unique(shard_N[order], return_index=True)
     yield from zip(numbers.tolist(), np.split(order, first[1:]), strict=False)
-
-
-def _gather(rows_RX: NDArray[Any], start_K: NDArray[np.int64], frames: int) -> NDArray[Any]:
-    """`[K, T, X]`: `frames` rows from each start, which rise. What lies end to end is not copied."""
-    if (np.diff(start_K) == frames).all():
-        first, last = int(start_K[0]), int(start_K[-1]) + frames
-        return rows_RX[first:last].reshape(len(start_K), frames, *rows_RX.shape[1:])
-    out = np.empty((len(start_K), frames, *rows_RX.shape[1:]), rows_RX.dtype)
-    for number, start in enumerate(start_K.tolist()):
-        out[number] = rows_RX[start : start + frames]
-    return out
 
 
 @dataclass(frozen=True)
@@ -251,12 +302,24 @@ class Store:
         """Its current version."""
         if name not in self.lists:
             raise unknown("list", name, self.lists)
-        return read_list(file_in(self.path, LISTS, f"{self.lists[name].title}.csv"))
+        return open_list(self.path, self.lists[name].title)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """The files of text/, with their SHA-256."""
+        return {entry["name"]: entry["sha256"] for entry in self.manifest["texts"]}
+
+    def text(self, name: str) -> Path:
+        """A file of text/. One that manifest.json tells of holds what was written into it."""
+        path = file_in(self.path, TEXT, name)
+        if name in self.texts and sha256_of(path) != self.texts[name]:
+            raise CacheError(f"{path}: its sha256 is not the one that {MANIFEST} tells of")
+        return path
 
     def index(self, take: Take) -> Index:
         if take not in self._indices:
             entries = [entry for entry in self.manifest["shards"] if entry["take"] == take.name]
-            self._indices[take] = Index.of([self._shard(entry) for entry in entries])
+            self._indices[take] = Index.of([self.shard(entry) for entry in sorted(entries, key=itemgetter("name"))])
         return self._indices[take]
 
     def lacks(self, videos: Sequence[str], take: Take) -> list[str]:
@@ -271,10 +334,13 @@ class Store:
     def rows(self, videos: Sequence[str], take: Take) -> Rows:
         return Rows(self.index(take), videos, take, f"store {self.path}, take {take.name}")
 
-    def _shard(self, entry: dict[str, Any]) -> Opened:
+    def shard(self, entry: Mapping[str, Any]) -> Opened:
         """One shard of the manifest, as it was when it was written."""
-        opened = open_shard(self.path, entry["name"])
-        if opened.seal != entry["seal"] or opened.shard.recipe != self.fingerprint:
+        return self.told(open_shard(self.path, entry["name"]), entry)
+
+    def told(self, opened: Opened, entry: Mapping[str, Any]) -> Opened:
+        """A shard that is the one of which the manifest tells."""
+        if opened.seal != entry["seal"] or not belongs(opened, self.recipe):
             raise CacheError(
                 f"{opened.path}: not the shard that manifest.json tells of; run the same `plfeat extract` again"
             )
@@ -284,9 +350,14 @@ class Store:
         return opened
 
 
+def belongs(opened: Opened, recipe: Recipe) -> bool:
+    """Whether a shard is of this recipe."""
+    return opened.shard.recipe == recipe.fingerprint and opened.stored.dtype.name == STORED_AS[recipe.dtype]
+
+
 def open_store(path: Path) -> Store:
     recipe = read_recipe(path)
-    if not place(path, MANIFEST).is_file():
+    if not os.path.lexists(place(path, MANIFEST)):
         raise CacheError(
             f"store {path}: no {MANIFEST}: the extraction was not finished; run the same `plfeat extract` again"
         )
@@ -294,40 +365,46 @@ def open_store(path: Path) -> Store:
 
 
 def read_recipe(path: Path) -> Recipe:
-    if not place(path, RECIPE).is_file():
+    if not os.path.lexists(place(path, RECIPE)):
         old = (path / "spec.json").is_file()
         reason = "made by an earlier version, whose format 2 is not read; extract again" if old else f"no {RECIPE}"
         raise CacheError(f"{path} is not a store: {reason}")
-    said = _read_json(file_in(path, RECIPE))
+    said = read_json(file_in(path, RECIPE))
     try:
-        if said["format"] != FORMAT:
+        if repr(said["format"]) != repr(FORMAT):
             raise ValueError(f"expected format {FORMAT}, found {said['format']!s:.20}")
-        return Recipe.of(said)
-    except (ValueError, KeyError, TypeError) as error:
+        recipe = Recipe.of(said)
+        if recipe.dtype not in STORED_AS:
+            raise ValueError(f"{recipe.dtype!r:.40} is not a type of features")
+        assert recipe.fingerprint, "it can be hashed"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CacheError(f"store {path}: {RECIPE} is damaged ({first_line(error)[:120]})") from error
+    return recipe
 
 
 def read_manifest(path: Path, recipe: Recipe) -> dict[str, Any]:
     """Everything in it is what it should be; whether the shards are, is found out as they are read."""
-    said = _read_json(file_in(path, MANIFEST))
+    said = read_json(file_in(path, MANIFEST))
     try:
-        if said["format"] != FORMAT or said["fingerprint"] != recipe.fingerprint:
+        if repr(said["format"]) != repr(FORMAT) or said["fingerprint"] != recipe.fingerprint:
             raise ValueError(
                 f"expected format {FORMAT} of recipe {recipe.fingerprint}, found {said['format']!s:.20} "
                 f"of {said['fingerprint']!s:.40}; one of {RECIPE} and {MANIFEST} was edited"
             )
         _check_shards(said["shards"])
         _check_lists(said["lists"])
+        _check_texts(said["texts"])
         if not isinstance(said["makers"], list) or not all(isinstance(maker, dict) for maker in said["makers"]):
             raise TypeError("makers is no list of objects")
     except CacheError as error:
         raise CacheError(f"store {path}: {MANIFEST} is damaged ({error})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CacheError(f"store {path}: {MANIFEST} is damaged ({first_line(error)[:160]})") from error
     return dict(said)
 
 
 def _check_shards(entries: Any) -> None:
+    _require_list(entries)
     names = [entry["name"] for entry in entries]
     if len(set(names)) < len(names):
         raise ValueError("a shard is listed twice")
@@ -338,7 +415,7 @@ def _check_shards(entries: Any) -> None:
         if not isinstance(entry["seal"], str):
             raise TypeError(f"{entry['name']} has no seal")
         for key in ("videos", "rows", "failed", "doubtful"):
-            if type(entry[key]) is not int or entry[key] < 0:
+            if type(entry[key]) is not int or not 0 <= entry[key] < 1 << 40:
                 raise TypeError(f"{entry['name']}: {key} is {entry[key]!r:.40}")
 
 
@@ -351,14 +428,19 @@ def _check_lists(lists: Any) -> None:
                 Take.named(take)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        said = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CacheError(f"{path} is damaged ({first_line(error)[:120]})") from error
-    if not isinstance(said, dict):
-        raise CacheError(f"{path} is damaged (expected a JSON object)")
-    return said
+def _require_list(entries: Any) -> None:
+    if not isinstance(entries, list):
+        raise TypeError("shards or texts are no list")
+
+
+def _check_texts(entries: Any) -> None:
+    _require_list(entries)
+    names = [entry["name"] for entry in entries]
+    if len(set(names)) < len(names):
+        raise ValueError("a text file is listed twice")
+    for entry in entries:
+        if not TEXT_FILE.fullmatch(entry["name"]) or not SHA256.fullmatch(entry["sha256"]):
+            raise ValueError(f"{entry['name']!r:.90} is not the name of a text file with its sha256")
 
 
 def find_stores(root: Path) -> list[Path]:

@@ -8,7 +8,6 @@ reads `sentence`.
 Shapes: N texts, S tokens of all texts, C classes, P templates, W text width, D embedding width.
 """
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,21 @@ from numpy.typing import NDArray
 
 from plfeat.errors import CacheError
 from plfeat.files import sha256_of_json
-from plfeat.shards.hdf5 import Layout, as_bytes, decoded, fixed_width, read_arrays, unpack
+from plfeat.shards.hdf5 import FLOATS, Layout, as_bytes, decoded, fixed_width, read_arrays, seal, unpack
 from plfeat.shards.schema import FORMAT
 
 LAYOUT: Layout = {
-    "token": ("i", "S"),
-    "embedding": ("fu", "SW"),
-    "word": ("fu", "SW"),
-    "sentence": ("fu", "ND"),
-    "text_ptr": ("i", "Q"),  # Q = N + 1
+    "token": ("int32", "S"),
+    "embedding": (FLOATS, "SW"),
+    "word": (FLOATS, "SW"),
+    "sentence": (FLOATS, "ND"),
+    "text_ptr": ("int64", "Q"),  # Q = N + 1
     "class": ("S", "C"),
     "template": ("S", "P"),
-    "checksum": ("u", "X"),  # one CRC-32 of token, embedding, word and sentence
 }
+
+
+_MOST = 1 << 34  # bytes of an array
 
 
 @dataclass(frozen=True)
@@ -70,30 +71,26 @@ def text_name(tower: str, classes: Sequence[str], templates: Sequence[str]) -> s
 
 def text_bytes(texts: Texts) -> bytes:
     arrays = {
-        "token": texts.token_S,
+        "token": texts.token_S.astype(np.int32),
         "embedding": texts.embedding_SW,
         "word": texts.word_SW,
         "sentence": texts.sentence_ND,
-        "text_ptr": texts.text_ptr,
+        "text_ptr": texts.text_ptr.astype(np.int64),
         "class": fixed_width(texts.classes),
         "template": fixed_width(texts.templates),
-        "checksum": _checksum(texts),
     }
-    return as_bytes(arrays, FORMAT, {"tower": texts.tower})
-
-
-def _checksum(texts: Texts) -> NDArray[np.uint32]:
-    value = 0
-    for rows in (texts.token_S, texts.embedding_SW, texts.word_SW, texts.sentence_ND):
-        value = zlib.crc32(np.ascontiguousarray(rows).tobytes(), value)
-    return np.array([value], np.uint32)
+    words = {"tower": texts.tower}
+    return as_bytes(arrays, FORMAT, words | {"seal": seal(words, arrays)})
 
 
 def read_texts(path: Path) -> Texts:
-    arrays, words = read_arrays(path, LAYOUT, {}, FORMAT, ("tower",))
+    arrays, words = read_arrays(path, LAYOUT, FORMAT, ("tower", "seal"), most=_MOST)
+    if seal({"tower": words["tower"]}, arrays) != words["seal"]:
+        raise CacheError(f"{path}: its contents do not have the seal stored with them")
     pointers, count = arrays["text_ptr"], len(arrays["class"]) * len(arrays["template"])
-    whole = len(pointers) == len(arrays["sentence"]) + 1 == count + 1
-    if not whole or pointers[0] != 0 or pointers[-1] != len(arrays["token"]) or (np.diff(pointers) < 1).any():
+    tokens = len(arrays["token"])
+    whole = len(pointers) == len(arrays["sentence"]) + 1 == count + 1 > 1 and pointers[0] == 0
+    if not whole or pointers[-1] != tokens or pointers.max() > tokens or (np.diff(pointers) < 1).any():
         raise CacheError(f"{path}: text_ptr does not divide the tokens among {count} texts")
     texts = Texts(
         token_S=arrays["token"],
@@ -107,6 +104,4 @@ def read_texts(path: Path) -> Texts:
     )
     if texts.name != path.name:
         raise CacheError(f"{path}: its tower, classes and templates are not those that its name is the hash of")
-    if not np.array_equal(_checksum(texts), arrays["checksum"]):
-        raise CacheError(f"{path}: its contents do not have the checksum stored with them")
     return texts

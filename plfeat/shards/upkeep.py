@@ -1,136 +1,232 @@
-"""A cache folder's health, merging the parts of one, and what can be thrown away. Works on files, computes nothing."""
+"""What is wrong with a store: every file, count, key, order and hash. And taking away what is damaged, so that an
+extraction makes it again."""
 
-import shutil
-import time
+import json
+import os
+import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from plfeat.errors import CacheError
-from plfeat.files import abandoned, publish, sha256_of, write_bytes
+import numpy as np
+
+from plfeat.errors import CacheError, first_line
 from plfeat.records import Tick, silent
-from plfeat.shards.folder import Books, Tally, ledger_paths, require_same, stored_spec, whole
-from plfeat.shards.reader import open_cache
-from plfeat.shards.schema import expected_shards, fingerprint
-from plfeat.shards.text import NAME as TEXT
+from plfeat.shards.catalogue import read_catalogue
+from plfeat.shards.listed import LISTS, open_list
+from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, names_in, opened_file, place
+from plfeat.shards.schema import FAILED, take_of
+from plfeat.shards.store import (
+    CATALOGUE,
+    LEDGER,
+    MANIFEST,
+    RECIPE,
+    SHARDS,
+    TEXT,
+    Opened,
+    Store,
+    belongs,
+    read_manifest,
+    read_recipe,
+    reopen_shard,
+    require_one_shape,
+)
 from plfeat.shards.text import read_texts
 
-_DAY = 86400.0
+Fault = tuple[Path | None, str]
+"""What is wrong, and the file that an extraction makes again once it is gone; None: there is no such file."""
 
 
-def problems(folder: Path, tick: Tick = silent) -> Iterator[str]:
-    """Everything that is wrong with a finished cache: every file is read whole."""
-    cache = open_cache(folder)
-    for number, entry in enumerate(cache.manifest["shards"]):
-        tick("verifying shards", number, len(cache.manifest["shards"]))
-        path = folder / "shards" / entry["name"]
-        if not path.is_file() or path.is_symlink():
-            yield f"{path}: no such file"
-        elif sha256_of(path) != entry["sha256"]:
-            yield f"{path}: its sha256 is not the one it was written with"
-        elif whole(path) is None:
-            yield f"{path}: not a whole shard"
-    tick("verifying shards", len(cache.manifest["shards"]), len(cache.manifest["shards"]))
-    text = cache.manifest["text"]
-    if text["name"]:
-        path = folder / TEXT
-        if not path.is_file() or sha256_of(path) != text["sha256"]:
-            yield f"{path}: missing, or its sha256 is not the one it was written with"
+def problems(store: Path, tick: Tick = silent) -> Iterator[str]:
+    """Everything that is wrong with a store, a line each. Every file is read whole, as if nobody had read it before."""
+    for _, said in _faults(store, tick):
+        yield said
 
 
-def strays(folder: Path) -> list[Path]:
-    """Files in a cache folder that its spec knows nothing of, such as what a killed process was writing."""
-    known = {"spec.json", "made.json", "ledger.jsonl", "manifest.json", TEXT, "shards"}
-    found = [path for path in folder.iterdir() if path.name not in known]
-    shards = folder / "shards"
-    if shards.is_dir():
-        expected = expected_shards(stored_spec(folder))
-        found += [path for path in shards.iterdir() if path.name not in expected]
-    return sorted(found)
+def remove_damaged(store: Path, tick: Tick = silent) -> list[Path]:
+    """Takes away the damaged files of a store. Only ordinary ones in it: no link, no folder, nothing unknown."""
+    gone = []
+    for path, _ in list(_faults(store, tick)):
+        if path and path not in gone and stat.S_ISREG(place(path.parent, path.name).lstat().st_mode):
+            path.unlink()
+            gone.append(path)
+    return gone
 
 
-def merge(parts: list[Path], cache_root: Path) -> tuple[Path, Tally]:
-    """One cache of several parts of it, made on several machines. Parts that were not made alike are refused."""
-    spec = stored_spec(parts[0])
-    for part in parts[1:]:
-        require_same(spec, stored_spec(part), f"cache {part}")
-    folder = cache_root / spec["dataset"]["name"] / fingerprint(spec)
-    paths = {video: path for part in parts for video, path in ledger_paths(part).items()}
-    books = {part: Books(part, spec, paths) for part in (folder, *parts)}
-    for name in expected_shards(spec):
-        sources = [each for each in books.values() if each.place(name).is_file()]
-        found = {each.place(name): each.hash_of(name) for each in sources}
-        _merge_file(books[folder].place(name), {path: value for path, value in found.items() if value})
-    texts = [path for part in books if _is_text(path := part / TEXT)]
-    _merge_file(folder / TEXT, {path: sha256_of(path) for path in texts})
-    for name in ("spec.json", "made.json"):
-        if (parts[0] / name).is_file() and not (folder / name).exists():
-            write_bytes(folder / name, (parts[0] / name).read_bytes())
-    text: dict[str, Any] = {"name": None, "why": "no part has any"}
-    if (folder / TEXT).is_file():
-        templates = len(read_texts(folder / TEXT).templates)
-        text = {"name": TEXT, "sha256": sha256_of(folder / TEXT), "templates": templates}
-    return folder, books[folder].finish(text)
+def lacking(store: Store) -> Iterator[str]:
+    """What was promised of each list and nobody has tried yet. Videos that some fold trains on have the takes of
+    `train`, the others those of `other`."""
+    for name, about in sorted(store.lists.items()):
+        rows = [row for row in store.read_list(name).rows if row.video and any(row.split)]
+        for of, takes in about.takes.items():
+            videos = list(dict.fromkeys(row.video for row in rows if ("train" in row.split) == (of == "train")))
+            for take in takes:
+                if lack := store.lacks(videos, take):
+                    yield f"list {about.title}: {len(lack)} of {len(videos)} videos have no take {take.name} yet"
 
 
-def _merge_file(goal: Path, sources: dict[Path, str]) -> None:
-    """Copies the first of the files, which are whole and come with their hashes. Two that differ are an error: one of
-    them is wrong."""
-    if len(set(sources.values())) > 1:
-        one, other = next((a, b) for a in sources for b in sources if sources[a] != sources[b])
-        raise CacheError(
-            f"{one} and {other} should be the same bytes and are not; made on different kinds of machine? "
-            "`plfeat cache verify --live 16` says how far each is from a fresh one"
-        )
-    if sources and goal not in sources:
-        with publish(goal) as part_file:
-            shutil.copyfile(next(iter(sources)), part_file)
-
-
-def _is_text(path: Path) -> bool:
+def _faults(path: Path, tick: Tick) -> Iterator[Fault]:
     try:
-        read_texts(path)
+        recipe = read_recipe(path)
+    except CacheError as error:
+        yield None, str(error)
+        return
+    store = Store(path, recipe, {"shards": [], "lists": {}, "texts": [], "makers": []})
+    try:
+        store = Store(path, recipe, read_manifest(path, recipe))
+    except CacheError as error:
+        yield None, str(error)
+    yield from _strays(path)
+    sound = True
+    for check in (_shard_faults(store, tick), _list_faults(store), _text_faults(store), _book_faults(path)):
+        for fault in check:
+            sound = False
+            yield fault
+    if sound:
+        yield from ((None, said) for said in lacking(store))
+
+
+def _strays(store: Path) -> Iterator[Fault]:
+    known = {RECIPE, MANIFEST, LEDGER, CATALOGUE, LISTS, SHARDS, TEXT, "lock"}
+    for name in _names(store):
+        if name not in known:
+            yield None, f"{store / name}: not part of a store"
+        elif (store / name).is_symlink():
+            yield None, f"{store / name}: a link; a store holds its own files, so copy what it leads to"
+
+
+def _names(store: Path, *folder: str) -> list[str]:
+    """Whatever lies there, but what is being written or a killed process has left behind."""
+    try:
+        return [name for name in names_in(store, *folder) if not name.endswith(".part")]
     except CacheError:
-        return False
-    return True
+        return []  # a link, or no folder: said where it is looked for
 
 
-@dataclass(frozen=True)
-class Waste:
-    path: Path
-    why: str
-    bytes: int
-
-
-def waste(cache_root: Path, days: float) -> list[Waste]:
-    """What nobody will miss: strays, and caches that nobody went on with for some days."""
-    found = []
-    for spec in sorted(cache_root.glob("*/*/spec.json")):
-        folder = spec.parent
+def _shard_faults(store: Store, tick: Tick) -> Iterator[Fault]:
+    told = {entry["name"]: entry for entry in store.manifest["shards"]}
+    there = _names(store.path, SHARDS)
+    takes: dict[str, list[Opened]] = {}
+    names = sorted({*told, *there})
+    for number, name in enumerate(names):
+        tick("verifying shards", number, len(names))
+        path = store.path / SHARDS / name
         try:
-            is_ours = fingerprint(stored_spec(folder)) == folder.name
-            idle = time.time() - max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
-        except (CacheError, FileNotFoundError):
-            continue  # nothing that we would know to be ours, or somebody is at work there
-        if is_ours and not (folder / "manifest.json").exists() and idle > days * _DAY:
-            found.append(Waste(folder, f"unfinished, and not touched for {idle / _DAY:.0f} days", _size(folder)))
-        elif is_ours:
-            left = [
-                path
-                for path in strays(folder)
-                if abandoned(path) or (path.parent.name == "shards" and path.suffix == ".h5")
-            ]
-            found += [Waste(path, "not part of the cache", _size(path)) for path in left]
-    return found
+            if take_of(name) is None:
+                yield None, f"{path}: not the name of a shard"
+                continue
+            opened = reopen_shard(file_in(store.path, SHARDS, name))
+            if name in told:
+                store.told(opened, told[name])
+            elif belongs(opened, store.recipe):
+                yield None, f"{path}: {MANIFEST} does not tell of it; run the same `plfeat extract` again"
+            else:
+                raise CacheError(f"{path}: of another recipe, {opened.shard.recipe[:40]!r}")
+            if bad := opened.damaged(range(len(opened.shard.video_N))):
+                first = opened.shard.video_N[bad[0]]
+                raise CacheError(f"{path}: {len(bad)} videos do not have the checksum stored with them, first {first}")
+            takes.setdefault(opened.shard.take.name, []).append(opened)
+        except Unreadable as error:
+            yield None, str(error)
+        except CacheError as error:
+            yield path if _ordinary(path) else None, str(error)
+    tick("verifying shards", len(names), len(names))
+    for shards in takes.values():
+        yield from _contradictions(shards)
 
 
-def throw_away(found: list[Waste]) -> None:
-    for item in found:
-        shutil.rmtree(item.path) if item.path.is_dir() and not item.path.is_symlink() else item.path.unlink()
+def _contradictions(shards: list[Opened]) -> Iterator[Fault]:
+    """Shards of one take that hold other features of one video, or of another shape."""
+    try:
+        require_one_shape(shards)
+    except CacheError as error:
+        yield None, str(error)
+    for one, other, key in contradictions(shards):
+        yield None, f"{other.path}: its features of {key} are not those of {one.path.name}, which is read"
 
 
-def _size(path: Path) -> int:
-    if path.is_dir() and not path.is_symlink():
-        return sum(inner.lstat().st_size for inner in path.rglob("*"))
-    return path.lstat().st_size
+def contradictions(shards: list[Opened]) -> Iterator[tuple[Opened, Opened, str]]:
+    """Two shards of one take with other features of one video, the first such video of the two."""
+    first: dict[str, tuple[Opened, int]] = {}
+    for opened in shards:
+        has = np.flatnonzero(opened.shard.status_N != FAILED).tolist()
+        mine = {opened.shard.video_N[number]: number for number in has}
+        for key in sorted(mine.keys() & first.keys()):
+            one, number = first[key]
+            if one.checksum_N[number] != opened.checksum_N[mine[key]]:
+                yield one, opened, key
+                break
+        first.update((key, (opened, number)) for key, number in mine.items() if key not in first)
+
+
+def _list_faults(store: Store) -> Iterator[Fault]:
+    titles = {about.title for about in store.lists.values()}
+    there = [name.removesuffix(".csv") for name in _names(store.path, LISTS) if LIST_FILE.fullmatch(name)]
+    for name in _names(store.path, LISTS):
+        if not LIST_FILE.fullmatch(name):
+            yield None, f"{store.path / LISTS / name}: not the name of a list"
+    for title in sorted({*titles, *there}):
+        path = store.path / LISTS / f"{title}.csv"
+        try:
+            open_list(store.path, title)
+        except Unreadable as error:
+            yield None, str(error)
+        except CacheError as error:
+            yield path if _ordinary(path) else None, str(error)
+
+
+def _text_faults(store: Store) -> Iterator[Fault]:
+    for name in sorted({*store.texts, *_names(store.path, TEXT)}):
+        path = store.path / TEXT / name
+        try:
+            if not TEXT_FILE.fullmatch(name):
+                yield None, f"{path}: not the name of a file of texts"
+                continue
+            check_text(store, name)
+        except Unreadable as error:
+            yield None, str(error)
+        except CacheError as error:
+            yield path if _ordinary(path) else None, str(error)
+
+
+def check_text(store: Store, name: str) -> None:
+    """A file of texts, or a tower, is what it was when it was written."""
+    path = store.text(name)
+    if name.endswith(".h5"):
+        if bad := read_texts(path).bad():
+            raise CacheError(f"{path}: {len(bad)} sentences have features that are no numbers, first {bad[0][:80]!r}")
+        return
+    with opened_file(path) as handle:  # safetensors: the length of a header, the header, the numbers
+        length = int.from_bytes(os.pread(handle, 8, 0), "little")
+        try:
+            header = json.loads(os.pread(handle, min(length, 1 << 26), 8))
+            ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+            whole = 8 + length + max(ends) == os.fstat(handle).st_size
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+            whole = False
+    if not whole:
+        raise CacheError(f"{path}: not a whole file of weights")
+
+
+def _book_faults(store: Path) -> Iterator[Fault]:
+    """The ledger and the catalogue."""
+    try:
+        content = file_in(store, LEDGER).read_bytes()
+        for line in content.splitlines():
+            if not isinstance(json.loads(line), dict):
+                raise ValueError("a line is no JSON object")
+    except (CacheError, OSError) as error:
+        yield None, str(error)
+    except (ValueError, RecursionError) as error:
+        yield store / LEDGER, f"{store / LEDGER} is damaged ({first_line(error)[:120]})"
+    try:
+        read_catalogue(store)
+    except CacheError as error:
+        yield store / CATALOGUE if _ordinary(store / CATALOGUE) else None, str(error)
+
+
+def _ordinary(path: Path) -> bool:
+    """A file that may be taken away; neither it nor its folder is a link."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode) and not path.parent.is_symlink()
+    except OSError:
+        return False

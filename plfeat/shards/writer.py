@@ -2,16 +2,18 @@
 
 import json
 
-from plfeat.shards.hdf5 import as_bytes, fixed_width
-from plfeat.shards.schema import FORMAT, Shard, seal
+import numpy as np
+
+from plfeat.shards.hdf5 import as_bytes, fixed_width, seal
+from plfeat.shards.schema import FORMAT, Shard
 
 
 def shard_bytes(shard: Shard) -> bytes:
     arrays = {
-        "features": shard.features_RX,
-        "frame_index": shard.frame_index_R,
-        "video_ptr": shard.video_ptr,
-        "status": shard.status_N,
+        "features": np.asarray(shard.features_RX),
+        "frame_index": shard.frame_index_R.astype(np.int32),
+        "video_ptr": shard.video_ptr.astype(np.int64),
+        "status": shard.status_N.astype(np.uint8),
         "checksum": shard.checksums(),
         "video": fixed_width(shard.video_N),
         "decoder": fixed_width(shard.decoder_N),
@@ -22,4 +24,4 @@ def shard_bytes(shard: Shard) -> bytes:
         "recipe": shard.recipe,
         "maker": json.dumps(dict(shard.maker), sort_keys=True, ensure_ascii=False),
     }
-    return as_bytes(arrays, FORMAT, words | {"seal": seal(words, arrays)})
+    return as_bytes(arrays, FORMAT, words | {"seal": seal(words, arrays, ["features"])})
