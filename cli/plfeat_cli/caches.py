@@ -57,7 +57,7 @@ def verify_cache(
 ) -> None:
     """Read every byte of a cache and say what is wrong with it. Exit code 4 if anything is."""
     from plfeat.flows.caches import find_one
-    from plfeat.flows.means import Means
+    from plfeat.means import Means
     from plfeat.flows.verify import verify
 
     with output.progress(quiet) as tick:

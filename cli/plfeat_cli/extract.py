@@ -13,7 +13,7 @@ from plfeat_cli.words import duration, size
 
 if TYPE_CHECKING:
     from plfeat.flows.extract import Extraction
-    from plfeat.flows.means import Means
+    from plfeat.means import Means
     from plfeat.flows.probe import Estimate
 
 # What each option sets in the configuration; the help is shown grouped in panels.
@@ -154,8 +154,8 @@ def extract(
         output.say("random weights: these features mean nothing", quiet)
     from plfeat.flows.extract import extract as run
     from plfeat.flows.given import check_model, list_videos, read_templates
-    from plfeat.flows.means import Means, parse_part
-    from plfeat.flows.progress import load_torch
+    from plfeat.means import Means, parse_part
+    from plfeat.progress import load_torch
 
     means = Means(
         workers=workers or Means().workers,

@@ -81,7 +81,7 @@ def train(
     if track not in (None, "tensorboard", "wandb"):
         raise unknown("tracker", track, ("tensorboard", "wandb"))
     from plfeat.flows.caches import choose_cache
-    from plfeat.flows.progress import load_torch
+    from plfeat.progress import load_torch
     from plfeat.flows.report import summarise
     from plfeat.flows.results import run_name
 
@@ -126,7 +126,7 @@ def evaluate(
     if zero_shot and (split is not None or views is not None):
         raise UsageError("eval: --split and --views are for trained runs")
     from plfeat.flows.caches import choose_cache
-    from plfeat.flows.progress import load_torch
+    from plfeat.progress import load_torch
     from plfeat.flows.report import summarise
     from plfeat.flows.results import run_name
     from plfeat.flows.trained import fitting_runs
@@ -165,8 +165,8 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Say what happens in videos, with a trained run."""
-    from plfeat.flows.means import Means
-    from plfeat.flows.progress import load_torch
+    from plfeat.means import Means
+    from plfeat.progress import load_torch
     from plfeat.flows.trained import able_member
 
     able_member(run, top, explain)

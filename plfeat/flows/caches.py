@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from plfeat.errors import CacheError, UsageError
-from plfeat.flows.progress import stage
+from plfeat.progress import stage
 from plfeat.records import Tick
 from plfeat.shards import upkeep
 from plfeat.shards.folder import Tally

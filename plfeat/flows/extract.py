@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from plfeat.config import ExtractConfig
 from plfeat.files import write_json
 from plfeat.flows.given import check_model, list_videos
-from plfeat.flows.means import Means
-from plfeat.flows.progress import LOOKING, Pace, Progress, load_torch, stage
+from plfeat.means import Means
+from plfeat.progress import LOOKING, Pace, Progress, load_torch, stage
 from plfeat.records import Tick
 from plfeat.shards.folder import Books, Tally, claim
 from plfeat.shards.schema import FAILED, Shard

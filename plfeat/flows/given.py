@@ -10,7 +10,7 @@ from plfeat.backbone.names import choose
 from plfeat.config import ExtractConfig
 from plfeat.datasets import READERS, Place
 from plfeat.errors import UsageError, first_line
-from plfeat.flows.progress import stage
+from plfeat.progress import stage
 from plfeat.records import Dataset, Tick
 from plfeat.toy import shipped
 

@@ -18,8 +18,8 @@ from plfeat.config import ExtractConfig
 from plfeat.device import enough_memory
 from plfeat.errors import PlfeatError, UsageError, first_line
 from plfeat.flows.encode import ShardMaker
-from plfeat.flows.means import Means
-from plfeat.flows.progress import Pace, Progress
+from plfeat.means import Means
+from plfeat.progress import Pace, Progress
 from plfeat.flows.work import Kit, Portion, Work, gather
 from plfeat.shards.folder import require_same
 from plfeat.shards.writer import shard_bytes

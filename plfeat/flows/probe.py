@@ -12,8 +12,8 @@ import numpy as np
 from plfeat.backbone.vision import Batches, deviation
 from plfeat.device import accelerator
 from plfeat.errors import DataError
-from plfeat.flows.means import Means
-from plfeat.flows.progress import LOOKING, stage
+from plfeat.means import Means
+from plfeat.progress import LOOKING, stage
 from plfeat.flows.work import Work
 from plfeat.records import Tick, silent
 from plfeat.video.crew import Crew, Decoded

@@ -11,8 +11,8 @@ from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, DataError, first_line
 from plfeat.flows.extract import extract
 from plfeat.flows.given import check_model, list_videos
-from plfeat.flows.means import Means
-from plfeat.flows.progress import load_torch
+from plfeat.means import Means
+from plfeat.progress import load_torch
 from plfeat.records import Tick, silent
 from plfeat.settings import build
 from plfeat.shards.folder import require_same, stored_spec

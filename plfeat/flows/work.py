@@ -19,8 +19,8 @@ from plfeat.files import sha256_of_json
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.encode import ShardMaker
 from plfeat.flows.given import Listed, check_model, list_videos, weights_of
-from plfeat.flows.means import Means, number
-from plfeat.flows.progress import MODEL, stage
+from plfeat.means import Means, number
+from plfeat.progress import MODEL, stage
 from plfeat.records import Dataset, Tick, VideoRef, silent
 from plfeat.shards.schema import FORMAT, fingerprint, shard_name
 from plfeat.video.augment import about as about_augment
