@@ -1,6 +1,5 @@
 """How far an extraction is, how fast each half of it could go, and which one holds up the other."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from plfeat.records import Tick
@@ -53,16 +52,16 @@ class Speed:
 
 @dataclass
 class Progress:
-    """Counts the videos of finished shards; `within` counts on inside the current one."""
+    """Counts the videos of finished chunks, and those of the current one."""
 
     tick: Tick
     total: int
     finished: int = field(default=0, init=False)
 
     def done(self, videos: int, speed: Speed) -> None:
-        """A whole shard is done, or was there already."""
+        """A whole chunk is made, or was made by somebody else."""
         self.finished += videos
-        self.tick(STAGE, self.finished, self.total, str(speed))
+        self.within(0, speed)
 
-    def within(self, speed: Callable[[], Speed]) -> Callable[[int], None]:
-        return lambda videos: self.tick(STAGE, self.finished + videos, self.total, str(speed()))
+    def within(self, videos: int, speed: Speed) -> None:
+        self.tick(STAGE, self.finished + videos, self.total, str(speed))

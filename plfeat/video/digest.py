@@ -57,6 +57,13 @@ def key(video: str, start: float | None, end: float | None) -> str:
     return f"{video}#t={_short(start)},{'' if end is None else _short(end)}"
 
 
+def span(key: str) -> tuple[float | None, float | None]:
+    """The seconds that a key says, `start` and `end`."""
+    _, _, said = key.partition("#t=")
+    start, _, end = said.partition(",")
+    return float(start) if start else None, float(end) if end else None
+
+
 def _short(seconds: float) -> str:
     """The shortest text of a number, so that no two segments have the same."""
     return repr(float(seconds)).removesuffix(".0")
