@@ -120,7 +120,7 @@ class Growth:
         self._known = self._read_known()
         self._shards: dict[str, Opened] = {}
         self._indices: dict[Take, Index] = {}
-        self._look()
+        self.look()
         return self
 
     def __exit__(
@@ -190,7 +190,7 @@ class Growth:
         """Writes the ledger and the manifest: of everything that is there by now, whoever made it."""
         with locked(self.folder / RECIPE, fcntl.LOCK_EX):
             self._known = self._read_known()
-            self._look()
+            self.look()
             lists = dict(self._known["lists"])
             for name, (videos, takes) in self.lists.items():
                 write_list(self.folder, videos)
@@ -254,7 +254,7 @@ class Growth:
             empty: dict[str, list[str]] = {"train": [], "other": []}
             return {"shards": [], "makers": [], "lists": {n: {"hash": h, "takes": empty} for n, h in names.items()}}
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Takes in every whole shard that is there: those that the manifest tells of as it tells of them, any other
         one once all its features were read."""
         names = [name for name in files_in(self.folder, SHARDS) if take_of(name)]
