@@ -126,9 +126,11 @@ def plfeat(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
 
 def learner_of(
-    config: TrainConfig, cache: Cache, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
+    config: TrainConfig, cache: Any, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
 ) -> tuple[Learner, Samples, torch.Tensor, list[TrainConfig]]:
     """A fleet's parts over a cache, a member a seed; `own` gives every member its value of a dotted setting."""
+    from plfeat.flows.splits import splits
+
     seen, members = splits(config.model_copy(update={"select": "last"}), config.seeds, cache), []
     for place, seed in enumerate(config.seeds):
         tree = config.model_dump() | {"seeds": (seed,)}

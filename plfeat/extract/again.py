@@ -94,15 +94,14 @@ def require_alike(
     makers = growth.known_makers
     if not makers or kit.maker in makers:
         return
+    others = f"store {growth.folder}: made by others ({_difference(makers[0], kit.maker)})"
     centre = next((take for take in growth.takes if take.kind == "centre" and take.output == "features"), None)
     index = growth.index(centre) if centre else None
     there = [key for key in sorted(index.where) if key.partition("#")[0] in files] if index else []
     good = [key for key in there if index and _status(index, key) != FAILED]
     if centre is None or not good:
         growth.makers.append({**kit.maker, "compared": {"unchecked": "no file of a stored video was there"}})
-        tell(
-            f"store {growth.folder}: made by others ({_difference(makers[0], kit.maker)}); none of its videos is here to compare with"
-        )
+        tell(f"{others}; none of its videos is here to compare with")
         return
     found = made_again(kit, [(key, centre) for key in spread(good, SAMPLE)], growth.index, files, means, tick)
     if found.equal:
@@ -110,15 +109,15 @@ def require_alike(
         return
     if not found.alike:
         raise CacheError(
-            f"store {growth.folder}: made again here, the features of video {found.worst_video} are others (worst cosine "
-            f"{found.worst_cosine:.5f}, {found.failed} of {found.videos} failed); it was made with {_spelled(makers[0])}, "
-            f"here are {_spelled(kit.maker)}; extract into another --cache"
+            f"store {growth.folder}: made again here, the features of video {found.worst_video} are others (worst "
+            f"cosine {found.worst_cosine:.5f}, {found.failed} of {found.videos} failed); it was made with "
+            f"{_spelled(makers[0])}, here are {_spelled(kit.maker)}; extract into another --cache"
         )
     compared = {"videos": found.videos, "worst_cosine": found.worst_cosine, "worst_difference": found.worst_difference}
     growth.makers.append({**kit.maker, "compared": compared | {"worst_video": found.worst_video}})
     tell(
-        f"store {growth.folder}: made by others ({_difference(makers[0], kit.maker)}); {found.videos} of its videos made "
-        f"again are within tolerance (worst cosine {found.worst_cosine:.7f}), which its manifest notes"
+        f"{others}; {found.videos} of its videos made again are within tolerance (worst cosine "
+        f"{found.worst_cosine:.7f}), which its manifest notes"
     )
 
 

@@ -1,5 +1,5 @@
-"""A short look before the run: a few of the videos that are to be made, spread over them. What the run will cost, and how
-far the fast preprocess is from open_clip's own."""
+"""A short look before the run: a few of the videos that are to be made, spread over them. What the run will cost, and
+how far the fast preprocess is from open_clip's own."""
 
 import math
 import time
@@ -22,8 +22,8 @@ _FEW, _MORE = 8, 24  # videos looked at for the preprocess, and for an estimate
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is lacking, and what it takes. Rates a second, measured on a few videos: decoding on all workers, encoding on
-    the device. `limit` is the slower one; on a CPU the two share the cores and their times add up."""
+    """What is lacking, and what it takes. Rates a second, measured on a few videos: decoding on all workers, encoding
+    on the device. `limit` is the slower one; on a CPU the two share the cores and their times add up."""
 
     videos: int  # of the list
     missing: int

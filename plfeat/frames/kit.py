@@ -121,9 +121,9 @@ def gather(config: ExtractConfig, open_backbone: Open) -> Kit:
 def versions() -> dict[str, str]:
     """Of every library that bits of a feature may depend on; of both decoders, for either may have read a video."""
     found = {}
-    for name, distribution in _LIBRARIES.items():
+    for name in _LIBRARIES:
         try:
-            found[name] = version(distribution)
+            found[name] = version(name)
         except PackageNotFoundError:
             continue
     return found
