@@ -42,9 +42,10 @@ class TextFeatures:
 
 
 class TextTower(nn.Module):
-    """The text half of an open_clip model (`CLIP` or `CustomTextCLIP`)."""
+    """The text half of an open_clip model (`CLIP` or `CustomTextCLIP`). `log_scale` is the logarithm of what its
+    cosines were multiplied by in training; `sha256` the hash of the text side that it was loaded with."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, sha256: str | None = None) -> None:
         super().__init__()
         inner: Any = model.text if hasattr(model, "text") else model
         pooling = getattr(inner, "text_pool_type", None) or getattr(inner, "pool_type", None)
@@ -60,7 +61,14 @@ class TextTower(nn.Module):
         self.ln_final = inner.ln_final
         self.projection = inner.text_projection
         self.tokenizer = tokenizer
+        self.log_scale = float(model.logit_scale)  # type: ignore[arg-type]
+        self._sha256 = sha256
         self._cast: tuple[Any, Any, Any] | None = None
+
+    @property
+    def sha256(self) -> str:
+        assert self._sha256 is not None, "made by tower_of or open_tower"
+        return self._sha256
 
     @property
     def width(self) -> int:
