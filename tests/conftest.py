@@ -28,7 +28,7 @@ from plfeat.shards.store import Store, open_store
 from plfeat.toy.videos import make
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.fleet import Learner, Samples
-from plfeat_cli.main import main
+
 
 HOME = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
@@ -120,6 +120,8 @@ def plfeat(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
     def run(*arguments: str) -> Said:
         capfd.readouterr()
+        from plfeat_cli.main import main
+
         return Said(main(list(arguments)), *capfd.readouterr())
 
     return run
