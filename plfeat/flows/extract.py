@@ -129,7 +129,7 @@ def _extract(work: Work, growth: Growth, means: Means, tick: Tick, tell: Tell, s
     if todo:
         speed = make(work.kit, growth, todo, work.found.files, means, tick, tell, decoded)
     growth.put_list(work.videos, work.takes)
-    keep_texts(growth, work.kit, work.videos.words, tick, tell)
+    keep_texts(growth, work.kit, work.videos.words, work.kit.config.tower, tick, tell)
     with stage(tick, "closing the books"):
         growth.finish()
         tally = growth.tally(work.videos, lambda row: takes_for(row, work.takes))
@@ -212,7 +212,7 @@ def estimate(
         return look.estimate(work.kit, lacks, work.found.files, means, len(work.videos.rows), missing)
 
 
-def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], tick: Tick, tell: Tell) -> None:
+def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], keep_tower: bool, tick: Tick, tell: Tell) -> None:
     """The list's class words in the default templates, and the text tower, each unless it is there."""
     from plfeat.backbone.tower import save_tower, tower_of
     from plfeat.desk import make_texts
@@ -236,7 +236,7 @@ def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], tick: Tick, t
                 raise CacheError(f"the text tower makes no numbers of {bad[0]!r}; set dtype=float32") from None
             growth.put_text(name, text_bytes(texts))
     path = place(growth.folder, TEXT, f"tower-{tower.sha256[:16]}.safetensors")
-    if kit.config.tower and not path.exists():
+    if keep_tower and not path.exists():
         try:
             save_tower(path, kit.backbone)
         except UsageError as error:
