@@ -59,7 +59,7 @@ class ExtractConfig(Config):
     names: Path | None = None  # a table of own class names
     name: str | None = None  # what the list is called, if not like the dataset, the folder or the file
     pool: str | None = None  # whose videos these are among; unless named, the one that knows them
-    split: tuple[int, int, int] | None = None  # 70/10/20: shares of training, validation and test videos
+    split: str | None = None  # 70/10/20: percent of the videos to train, validate and test on
     folds: int | None = Field(None, ge=2, le=100, strict=True)  # as many test on a share each
     tower: bool = True  # the text tower is kept in the store
     model: str = "ViT-B-16"
@@ -87,20 +87,8 @@ class ExtractConfig(Config):
             return {"model": "toy"} | given
         return given
 
-    @field_validator("split", mode="before")
-    @classmethod
-    def _shares(cls, said: Any) -> Any:
-        if not isinstance(said, str):
-            return said
-        shares = said.split("/")
-        if len(shares) != 3 or not all(share.isdecimal() and len(share) < 4 for share in shares):
-            raise ValueError("expected shares of training, validation and test videos, such as 70/10/20")
-        return tuple(map(int, shares))
-
     @model_validator(mode="after")
     def _possible(self) -> "ExtractConfig":
-        if self.split is not None and (min(self.split) < 0 or not self.split[0] or not self.split[2]):
-            raise ValueError("split: training and test videos need a share, such as 70/10/20")
         if self.split is not None and self.folds is not None:
             raise ValueError("split and folds are two ways to divide the videos; choose one")
         if self.augment != "none" and self.sample.views == 1:

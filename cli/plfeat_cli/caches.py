@@ -57,8 +57,8 @@ def verify_cache(
 ) -> None:
     """Read every byte of a cache and say what is wrong with it. Exit code 4 if anything is."""
     from plfeat.flows.caches import find_one
-    from plfeat.means import Means
     from plfeat.flows.verify import verify
+    from plfeat.means import Means
 
     with output.progress(quiet) as tick:
         verdict = verify(find_one(at), live, repair, root, weights, tick, Means())

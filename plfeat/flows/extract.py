@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plfeat.config import ExtractConfig
+from plfeat.datasets import assign
 from plfeat.errors import CacheError, UsageError
 from plfeat.extract.find import Found, find, known_files, latest
 from plfeat.extract.plan import FRAMES, Chunk, Takes, Wanted, cut, lacking, rest_of, takes_for, takes_of, wanted
@@ -90,6 +91,8 @@ class Work:
 
 def prepare(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, tell: Tell = quiet) -> Work:
     check_model(config)
+    if config.split is not None:
+        assign.read_shares(config.split)
     known = known_files(cache_root)
     videos = list_videos(config, root, seen_under(root, config.pool, known), tick)
     hints = latest(seen for each in known.values() for seen in each)
@@ -244,42 +247,32 @@ def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], keep_tower: b
 
 
 def divided(videos: VideoList, config: ExtractConfig, folder: Path, tell: Tell) -> VideoList:
-    """The list with its splits: as they were asked for, or as the store's list of that name has them; videos that it
-    knows keep their place."""
+    """The list with its splits: as they were asked for, or as the store's list of that name was divided; a video that
+    it knows keeps its place."""
     before = _before(videos, folder)
-    shares, folds = config.split, config.folds
-    if not shares and not folds and before and before.how and not videos.how and len(videos.splits()) < 2:
-        folds = before.folds if before.folds > 1 else None
-        shares = None if folds else _shares(before)
-        tell(f"list {videos.name}: divided as before ({before.how}); new videos join in the same shares")
-    if shares or folds:
-        from plfeat.datasets import assign
-
-        if folds:
-            return assign.folds(videos, folds, before=before)
-        assert shares
-        return assign.split(videos, shares, before=before)
+    if config.folds is not None:
+        return assign.folds(videos, config.folds, before=before)
+    if config.split is not None:
+        return assign.split(videos, assign.read_shares(config.split), before=before)
+    if before and assign.drawn(before) and not any("train" in row.split for row in videos.rows):
+        tell(f"list {videos.name}: divided as before ({before.how})")
+        return assign.grow(videos, before)
     if not any("train" in row.split for row in videos.rows):
+        there = " or ".join(sorted({split for row in videos.rows for split in row.split if split})) or "unused"
         tell(
-            f"list {videos.name}: all {len(videos.rows)} videos are {' or '.join(videos.splits())} videos, none is to "
-            "train on; --split 70/10/20 divides them, --folds 5 makes five folds of them, here or when training"
+            f"list {videos.name}: all {len(videos.rows)} videos are {there} videos, there is none to train on; "
+            "--split 70/10/20 divides them, --folds 5 makes five folds of them, here or when training"
         )
     return videos
 
 
 def _before(videos: VideoList, folder: Path) -> VideoList | None:
+    """The current list of that name, if the store has one that can be read."""
     try:
         store = open_store(folder)
         return store.read_list(videos.name) if videos.name in store.lists else None
     except CacheError:
         return None
-
-
-def _shares(before: VideoList) -> tuple[int, int, int]:
-    """What the splits of a list have, of a hundred."""
-    counts = [sum(row.split[0] == split for row in before.rows) for split in ("train", "val", "test")]
-    train, val = (round(100 * count / max(1, sum(counts))) for count in counts[:2])
-    return train, val, 100 - train - val
 
 
 def _at(hints: dict[str, Any], root: Path, pool: str | None, known: dict[Path, list[Any]]) -> dict[str, Any]:
