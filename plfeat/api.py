@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from plfeat.flows import extract as _extract
 from plfeat.flows.caches import choose_cache
-from plfeat.flows.means import Means
-from plfeat.flows.progress import load_torch
+from plfeat.means import Means
+from plfeat.progress import load_torch
 from plfeat.flows.report import summarise
 from plfeat.flows.results import run_name
 from plfeat.flows.trained import able_member

@@ -16,11 +16,12 @@ class Config(BaseModel):
 
 
 class SampleConfig(Config):
-    """Which frames of a video are looked at. One view: the centres of `frames` equal segments. Several: a random frame
-    of each segment, every view with its own seed. Dense: every n-th frame or so many a second, at most `cap`."""
+    """Which frames of a video are looked at: always the centres of `frames` equal segments. Several views: besides, a
+    random frame of each segment, every view with its own seed. Dense: besides, every n-th frame or so many a second, at
+    most `cap`."""
 
     frames: Count = 8
-    views: Count = 1  # of a training video
+    views: Count = 1  # of a training video; 1 is the centre alone, more are random views beside it
     test_views: Count = 1  # of any other
     seed: int = Field(0, ge=0, lt=1 << 63, strict=True)
     every: Count | None = None
@@ -31,8 +32,6 @@ class SampleConfig(Config):
     def _one_kind(self) -> "SampleConfig":
         if self.every is not None and self.fps is not None:
             raise ValueError("every and fps are two ways to say how densely; choose one")
-        if (self.every or self.fps) and max(self.views, self.test_views) > 1:
-            raise ValueError("dense sampling has one view; leave views and test_views at 1")
         return self
 
 
@@ -52,12 +51,17 @@ class PreprocessConfig(Config):
 
 
 class ExtractConfig(Config):
-    """Everything that decides what the features are, and nothing that only decides how fast they come."""
+    """Everything that decides which videos there are and what their features are, and nothing that only decides how
+    fast they come."""
 
     dataset: str
     lists: Path | None = None  # where the annotation files lie, if not with the videos
     names: Path | None = None  # a table of own class names
-    fold: int = Field(1, ge=1, le=3, strict=True)  # which of the published splits, where there are several
+    name: str | None = None  # what the list is called, if not like the dataset, the folder or the file
+    pool: str | None = None  # whose videos these are among; unless named, the one that knows them
+    split: str | None = None  # 70/10/20: percent of the videos to train, validate and test on
+    folds: int | None = Field(None, ge=2, le=100, strict=True)  # as many test on a share each
+    tower: bool = True  # the text tower is kept in the store
     model: str = "ViT-B-16"
     pretrained: str | None = None
     weights: Path | None = None  # a file instead of a tag
@@ -73,7 +77,7 @@ class ExtractConfig(Config):
     compute: Literal["float32", "float16", "bfloat16"] | None = None  # float32 on a CPU, float16 on a GPU
     compile: bool = False
     batch: Count | None = None  # frames in one pass; 256 on a GPU, 32 on a CPU
-    shard: Count = 2048
+    shard: Count | None = None  # videos that are made together; unset, as many as make 256 frames, 16,384 on a GPU
 
     @model_validator(mode="before")
     @classmethod
@@ -85,6 +89,8 @@ class ExtractConfig(Config):
 
     @model_validator(mode="after")
     def _possible(self) -> "ExtractConfig":
+        if self.split is not None and self.folds is not None:
+            raise ValueError("split and folds are two ways to divide the videos; choose one")
         if self.augment != "none" and self.sample.views == 1:
             raise ValueError("augment changes training views; ask for several with sample.views (--views)")
         if self.weights is not None and self.pretrained is not None:

@@ -19,17 +19,16 @@ from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.flows.backbones import open_backbone
 from plfeat.flows.extract import extract
-from plfeat.flows.splits import splits
-from plfeat.flows.work import Means
+from plfeat.means import Means
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import idle_keys, train_config
 from plfeat.records import silent
 from plfeat.settings import build
-from plfeat.shards.reader import Cache, open_cache
+from plfeat.shards.store import Store, open_store
 from plfeat.toy.videos import make
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.fleet import Learner, Samples
-from plfeat_cli.main import main
+
 
 HOME = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
@@ -85,9 +84,9 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+def toy_store(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     config = build(ExtractConfig, dataset="toy", model="toy", shard=32)
-    return open_cache(extract(config, toy_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
+    return open_store(extract(config, toy_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
 
 
 @pytest.fixture(scope="session")
@@ -99,10 +98,10 @@ def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_cache(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+def small_store(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Six shards of eight videos."""
     config = build(ExtractConfig, dataset="toy", model="toy", shard=8)
-    return open_cache(extract(config, small_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
+    return open_store(extract(config, small_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
 
 
 @dataclass(frozen=True)
@@ -121,15 +120,19 @@ def plfeat(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
     def run(*arguments: str) -> Said:
         capfd.readouterr()
+        from plfeat_cli.main import main
+
         return Said(main(list(arguments)), *capfd.readouterr())
 
     return run
 
 
 def learner_of(
-    config: TrainConfig, cache: Cache, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
+    config: TrainConfig, cache: Any, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
 ) -> tuple[Learner, Samples, torch.Tensor, list[TrainConfig]]:
     """A fleet's parts over a cache, a member a seed; `own` gives every member its value of a dotted setting."""
+    from plfeat.flows.splits import splits
+
     seen, members = splits(config.model_copy(update={"select": "last"}), config.seeds, cache), []
     for place, seed in enumerate(config.seeds):
         tree = config.model_dump() | {"seeds": (seed,)}

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from plfeat.flows.progress import stage
+from plfeat.progress import stage
 from plfeat_cli.log import Log, lines
 
 

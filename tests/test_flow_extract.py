@@ -239,7 +239,7 @@ def test_a_finished_cache_is_left_alone(small_cache: Cache, small_folder: Path) 
 def test_a_video_that_is_not_the_listed_one_any_more_fails(small_folder: Path, tmp_path: Path) -> None:
     """As when the videos are still being copied while they are extracted."""
     from plfeat.flows.make import make_here
-    from plfeat.flows.progress import Progress
+    from plfeat.progress import Progress
     from plfeat.shards.reader import read_shard
 
     root = tmp_path / "videos"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
-from plfeat.flows.means import Means, parse_part
+from plfeat.means import Means, parse_part
 from plfeat.flows.work import prepare
 from plfeat.records import silent
 from plfeat.settings import build

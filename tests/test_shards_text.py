@@ -12,7 +12,7 @@ from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, UsageError
 from plfeat.flows.extract import extract
 from plfeat.flows.given import read_templates
-from plfeat.flows.means import Means
+from plfeat.means import Means
 from plfeat.flows.texts import keep_texts, make_texts
 from plfeat.flows.work import gather
 from plfeat.model.templates import TEMPLATES

@@ -12,11 +12,12 @@ import numpy as np
 import odd_videos as odd
 import pytest
 
+from plfeat.recipe import Take
 from plfeat.video.avi import repeats_at_end
 from plfeat.video.decode import Clip, read_frames
 from plfeat.video.job import Job, decode
 from plfeat.video.pictures import BrokenPromiseError, promised
-from plfeat.video.sampling import Sampler, Seconds
+from plfeat.video.sampling import Seconds
 from plfeat.video.scan import Clock, DecodeError, opened
 
 HAS_DECORD = importlib.util.find_spec("decord") is not None
@@ -92,15 +93,14 @@ def test_a_film_is_sampled_by_time_as_its_mp4_is(file: Path, b_frames: int, deco
     def new(shape: tuple[int, ...]) -> np.ndarray:
         return np.empty(shape, np.uint8)
 
-    for start, sampler in ((None, Sampler(fps=2)), (0.7, Sampler(fps=5)), (1.9, Sampler(frames=4))):
+    for start, look in ((None, Take("dense", fps=2.0)), (0.7, Take("dense", fps=5.0)), (1.9, Take(frames=4))):
         avi, mp4 = (
-            decode(Job(str(path), "a", start=start, end=start and start + 2), sampler, decoder, new)
+            decode(Job(str(path), "a", (look,), start=start, end=start and start + 2), decoder, new)
             for path in (file, file.with_suffix(".mp4"))
         )
         assert avi.frame_index[0].tolist() == mp4.frame_index[0].tolist()
-    assert (
-        len(decode(Job(str(file), "a"), Sampler(fps=2), decoder, new).frame_index[0]) == 2 * TICKS[-1] // odd.RATE + 1
-    )
+    dense = decode(Job(str(file), "a", (Take("dense", fps=2.0),)), decoder, new)
+    assert len(dense.frame_index[0]) == 2 * TICKS[-1] // odd.RATE + 1
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -14,12 +14,14 @@ import pytest
 from conftest import ENVIRONMENT
 
 from plfeat.errors import PlfeatError
+from plfeat.recipe import Take
 from plfeat.video.crew import Crew
 from plfeat.video.decode import read_frames
 from plfeat.video.job import Job, Orders
-from plfeat.video.sampling import Sampler, segment_centres
+from plfeat.video.sampling import segment_centres
 
-ORDERS = Orders(Sampler(frames=4), "pyav", None, 30.0)
+ORDERS = Orders("pyav", None, 30.0)
+FOUR = (Take(frames=4),)
 
 TRAP = """
 import ctypes, os
@@ -57,7 +59,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def jobs(paths: list[Path]) -> list[Job]:
-    return [Job(str(path), path.name) for path in paths]
+    return [Job(str(path), path.name, FOUR) for path in paths]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -67,7 +69,7 @@ def test_frames_come_in_order_and_are_those_of_a_plain_read(clips: list[Path], w
             seen = 0
             for path, clip in zip(clips, crew.run(jobs(clips)), strict=True):
                 plain = read_frames(path, lambda seconds: segment_centres(len(seconds), 4), "pyav")
-                assert clip.job.id == path.name
+                assert clip.job.key == path.name
                 assert np.array_equal(clip.frames_UHWC[clip.answer.picks[0]], plain.frames_UHWC), turn
                 seen += 1
             assert seen == 40
@@ -97,7 +99,7 @@ def test_a_decoder_that_sleeps_for_ever_costs_its_own_video_and_no_more_than_the
     stuck.write_bytes(clips[0].read_bytes())
     paths = [*clips[:10], stuck, *clips[10:]]
     started = time.monotonic()
-    with Crew(2, Orders(Sampler(frames=4), "pyav", None, 2.0)) as crew:
+    with Crew(2, Orders("pyav", None, 2.0)) as crew:
         answers = [clip.answer for clip in crew.run(jobs(paths))]
     assert [answer.error for answer in answers if answer.error] == ["pyav: no answer within 2 s"]
     assert answers[10].error
@@ -111,7 +113,7 @@ def test_a_decoder_that_crashes_costs_its_own_video_only(clips: list[Path], tmp_
         (tmp_path / f"{name}.mp4").write_bytes(clips[0].read_bytes())
     paths = [tmp_path / "crash.mp4", *clips[:5], tmp_path / "once.mp4", *clips[5:9]]
     with Crew(2, ORDERS) as crew:
-        answers = {clip.job.id: clip.answer.error for clip in crew.run(jobs(paths))}
+        answers = {clip.job.key: clip.answer.error for clip in crew.run(jobs(paths))}
     assert {name: error for name, error in answers.items() if error} == {
         "crash.mp4": "pyav: the process crashed (SIGSEGV)"
     }
@@ -124,7 +126,7 @@ def test_with_a_fallback_the_other_decoder_is_tried_once_and_named(tmp_path: Pat
     (tmp_path / "bad.mp4").write_bytes(b"rubbish")
     odd.video(tmp_path / "good.mp4", odd.pictures(12))
     paths = [tmp_path / "good.mp4", tmp_path / "two.mp4", tmp_path / "bad.mp4"]
-    with Crew(1, Orders(Sampler(frames=4), "decord", "pyav", 30.0)) as crew:
+    with Crew(1, Orders("decord", "pyav", 30.0)) as crew:
         good, two, bad = (clip.answer for clip in crew.run(jobs(paths)))
     assert (good.decoder, two.decoder) == ("decord", "pyav")
     assert not good.error
@@ -164,8 +166,7 @@ def test_when_the_parent_is_killed_the_workers_go_too(clips: list[Path]) -> None
 import time
 from plfeat.video.crew import Crew
 from plfeat.video.job import Job, Orders
-from plfeat.video.sampling import Sampler
-with Crew(2, Orders(Sampler(), "pyav", None, 30.0)) as crew:
+with Crew(2, Orders("pyav", None, 30.0)) as crew:
     for clip in crew.run(Job({str(clips[0])!r}, str(n)) for n in range(10**9)):
         print(*(worker.process.pid for worker in crew._workers), flush=True)
 """
@@ -185,10 +186,11 @@ def test_time_spent_stopped_does_not_count(clips: list[Path], tmp_path: Path) ->
 import os, signal, sys
 from plfeat.video.crew import Crew
 from plfeat.video.job import Job, Orders
-from plfeat.video.sampling import Sampler
+from plfeat.recipe import Take
 os.setpgid(0, 0)
-with Crew(1, Orders(Sampler(frames=200), "pyav", None, 2.0)) as crew:
-    for number, clip in enumerate(crew.run(Job({str(tmp_path / "long.mp4")!r}, str(n)) for n in range(6))):
+looks = (Take(frames=200),)
+with Crew(1, Orders("pyav", None, 2.0)) as crew:
+    for number, clip in enumerate(crew.run(Job({str(tmp_path / "long.mp4")!r}, str(n), looks) for n in range(6))):
         print(clip.answer.error or "fine", flush=True)
 """
     run = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)

@@ -7,9 +7,10 @@ import numpy as np
 import odd_videos as odd
 import pytest
 
+from plfeat.recipe import Take
 from plfeat.video.decode import Clip, read_frames
 from plfeat.video.job import Job, decode
-from plfeat.video.sampling import Sampler, segment_centres
+from plfeat.video.sampling import segment_centres
 from plfeat.video.scan import DecodeError, scan
 
 HAS_DECORD = importlib.util.find_spec("decord") is not None
@@ -124,7 +125,7 @@ def test_an_uneven_rate_is_sampled_by_frames_and_densely_by_time(file: Path, dec
     gaps = np.diff(seconds)
     assert gaps.argmax() == 30
     assert gaps.max() == pytest.approx(2.0, abs=0.01)
-    dense = decode(Job(str(file), "a"), Sampler(fps=2), decoder, lambda shape: np.empty(shape, np.uint8))
+    dense = decode(Job(str(file), "a", (Take("dense", fps=2.0),)), decoder, lambda shape: np.empty(shape, np.uint8))
     times = [half / 2 for half in range(100) if half / 2 <= seconds[-1]]
     first_after = {next(i for i, second in enumerate(seconds) if second >= time - 1e-3) for time in times}
     assert dense.frame_index[0].tolist() == sorted(first_after)
@@ -169,7 +170,7 @@ def test_one_frame_is_enough(tmp_path: Path, kind: str, decoder: str) -> None:
     odd.video(path, CLIP[5:6], kind)
     clip = read(path, decoder, count=1)
     assert numbers(clip) == [5]
-    answer = decode(Job(str(path), "a"), Sampler(frames=8), decoder, lambda shape: np.empty(shape, np.uint8))
+    answer = decode(Job(str(path), "a"), decoder, lambda shape: np.empty(shape, np.uint8))
     assert answer.shape[0] == 1
     assert answer.picks[0].tolist() == [0] * 8
 
@@ -274,13 +275,13 @@ def test_a_trimmed_segment_is_read_by_time(file: Path) -> None:
     def new(shape: tuple[int, ...]) -> np.ndarray:
         return np.empty(shape, np.uint8)
 
-    answer = decode(Job(str(file), "a", start=1.0, end=2.0), Sampler(frames=4), "pyav", new)
+    answer = decode(Job(str(file), "a", (Take(frames=4),), start=1.0, end=2.0), "pyav", new)
     assert answer.frame_index[0].tolist() == [27, 33, 39, 45]
-    answer = decode(Job(str(file), "a", start=9.0), Sampler(frames=4), "pyav", new)
+    answer = decode(Job(str(file), "a", (Take(frames=4),), start=9.0), "pyav", new)
     assert answer.error == "no frame starts between 9.0 s and the end"
 
 
-def test_every_view_is_served_by_one_pass(file: Path) -> None:
+def test_every_look_is_served_by_one_pass(file: Path) -> None:
     odd.video(file, CLIP)
     memory: list[np.ndarray] = []
 
@@ -288,7 +289,8 @@ def test_every_view_is_served_by_one_pass(file: Path) -> None:
         memory.append(np.empty(shape, np.uint8))
         return memory[-1]
 
-    answer = decode(Job(str(file), "a", views=5), Sampler(frames=8, seed=3), "pyav", new)
+    looks = (Take(), *(Take("random", seed=3, view=view) for view in range(5)), Take("dense", every=7))
+    answer = decode(Job(str(file), "a", looks), "pyav", new)
     (frames,) = memory
     for picks, chosen in zip(answer.picks, answer.frame_index, strict=True):
         assert [odd.frame_number(picture) for picture in frames[picks]] == chosen.tolist()

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plfeat.video.sampling import Sampler, segment_centres, segment_randoms, thin, uniform, within
+from plfeat.recipe import Take
+from plfeat.video.sampling import choose, segment_centres, segment_randoms, thin, uniform, within
 
 TOTAL, COUNT = st.integers(1, 5000), st.integers(1, 64)
 
@@ -49,39 +50,49 @@ def test_random_numbers_are_uniform_and_never_change() -> None:
 
 
 @given(video=st.text(), seed=st.integers(0, 1 << 62), views=st.integers(2, 12))
-def test_any_view_can_be_computed_alone_and_no_two_share_their_numbers(video: str, seed: int, views: int) -> None:
-    sampler, seconds = Sampler(frames=8, seed=seed), at(25, 100_000)
-    chosen = sampler.choose(seconds, video, views)
-    assert len({tuple(indices.tolist()) for indices in chosen}) == views
-    longer = sampler.choose(seconds, video, views + 3)
-    assert [a.tolist() for a in longer[:views]] == [a.tolist() for a in chosen]
-    assert sampler.choose(seconds, video + "x", views)[0].tolist() != chosen[0].tolist()
-    assert Sampler(frames=8, seed=seed + 1).choose(seconds, video, views)[0].tolist() != chosen[0].tolist()
+def test_every_view_of_every_video_and_seed_has_numbers_of_its_own(video: str, seed: int, views: int) -> None:
+    seconds = at(25, 100_000)
+
+    def drawn(seed: int, view: int, key: str) -> tuple[int, ...]:
+        return tuple(choose(Take("random", seed=seed, view=view), seconds, key).tolist())
+
+    others = [drawn(seed, 0, video + "x"), drawn(seed + 1, 0, video)]
+    assert len({*(drawn(seed, view, video) for view in range(views)), *others}) == views + 2
+    assert drawn(seed, 0, video) == drawn(seed, 0, video)
 
 
-def test_one_view_is_the_centres_whatever_the_seed() -> None:
-    for seed in (0, 1):
-        assert Sampler(frames=4, seed=seed).choose(at(10, 40), "a", 1)[0].tolist() == [5, 15, 25, 35]
+def test_a_random_view_is_drawn_by_its_seed_its_number_and_the_video() -> None:
+    take = Take("random", 4, seed=7, view=2)
+    assert choose(take, at(25, 99), "abc").tolist() == segment_randoms(99, 4, "7/2/abc").tolist()
+    augmented = Take("random", 4, seed=7, view=2, augment="flip")
+    assert choose(augmented, at(25, 99), "abc").tolist() == choose(take, at(25, 99), "abc").tolist()
 
 
-@given(total=st.integers(1, 9), count=st.integers(1, 40), views=st.integers(1, 3))
-def test_a_short_video_repeats_frames(total: int, count: int, views: int) -> None:
-    for indices in Sampler(frames=count).choose(at(5, total), "a", views):
-        assert len(indices) == count
-        assert set(indices.tolist()) <= set(range(total))
+def test_a_centre_is_the_same_for_every_video() -> None:
+    assert choose(Take(frames=4), at(10, 40), "a").tolist() == [5, 15, 25, 35]
+
+
+@given(total=st.integers(1, 9), count=st.integers(1, 40), kind=st.sampled_from(["centre", "random"]))
+def test_a_short_video_repeats_frames(total: int, count: int, kind: str) -> None:
+    indices = choose(Take(kind, count), at(5, total), "a")
+    assert len(indices) == count
+    assert set(indices.tolist()) <= set(range(total))
 
 
 def test_dense_sampling_takes_every_nth_frame_or_so_many_a_second_up_to_a_cap() -> None:
-    assert Sampler(every=3).choose(at(25, 10), "a")[0].tolist() == [0, 3, 6, 9]
-    assert Sampler(fps=5).choose(at(25, 26), "a")[0].tolist() == [0, 5, 10, 15, 20, 25]
-    assert Sampler(fps=100).choose(at(25, 4), "a")[0].tolist() == [0, 1, 2, 3]  # no frame twice
-    assert Sampler(every=1, cap=4).choose(at(25, 40), "a")[0].tolist() == [5, 15, 25, 35]
-    assert Sampler(fps=1).choose(at(25, 1), "a")[0].tolist() == [0]
+    def dense(seconds: np.ndarray, **how: float) -> list[int]:
+        return choose(Take("dense", **how), seconds, "a").tolist()
+
+    assert dense(at(25, 10), every=3) == [0, 3, 6, 9]
+    assert dense(at(25, 26), fps=5.0) == [0, 5, 10, 15, 20, 25]
+    assert dense(at(25, 4), fps=100.0) == [0, 1, 2, 3]  # no frame twice
+    assert dense(at(25, 40), every=1, cap=4) == [5, 15, 25, 35]
+    assert dense(at(25, 1), fps=1.0) == [0]
 
 
 def test_dense_sampling_by_time_follows_uneven_frame_times() -> None:
     seconds = np.array([0.0, 0.1, 0.2, 1.0, 1.9, 2.0])
-    assert Sampler(fps=1).choose(seconds, "a")[0].tolist() == [0, 3, 5]
+    assert choose(Take("dense", fps=1.0), seconds, "a").tolist() == [0, 3, 5]
 
 
 @given(count=st.integers(1, 2000), cap=st.integers(1, 100))
@@ -100,9 +111,4 @@ def test_a_trimmed_segment_is_the_frames_that_start_in_it() -> None:
 
 def test_no_frames_is_an_error() -> None:
     with pytest.raises(ValueError, match="no frame to sample"):
-        Sampler().choose(np.empty(0), "a")
-
-
-def test_a_fingerprint_holds_only_what_matters_for_the_kind_of_sampling() -> None:
-    assert Sampler(frames=4, seed=2).about == {"kind": "segments", "frames": 4, "seed": 2}
-    assert Sampler(fps=2.0, cap=64, seed=5).about == {"kind": "dense", "every": None, "fps": 2.0, "cap": 64}
+        choose(Take(), np.empty(0), "a")

@@ -30,9 +30,9 @@ def bench_extract(
     from contextlib import ExitStack
 
     from plfeat.flows.given import check_model
-    from plfeat.flows.means import Means
-    from plfeat.flows.progress import load_torch
+    from plfeat.means import Means
     from plfeat.presets import extract_config
+    from plfeat.progress import load_torch
 
     settings = extract_config(config, sets or (), {"dataset": dataset, "model": model, "pretrained": pretrained})
     check_model(settings)
@@ -82,8 +82,8 @@ def bench_train(
     quiet: Quiet = False,
 ) -> None:
     """A step of training: as most cached trainers take it, alone, in a fleet, and with frames encoded on the way."""
-    from plfeat.flows.progress import load_torch
     from plfeat.presets import train_config
+    from plfeat.progress import load_torch
 
     settings = train_config(None, config, sets or ())
     with output.progress(quiet) as tick:

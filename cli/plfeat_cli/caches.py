@@ -58,8 +58,8 @@ def verify_cache(
 ) -> None:
     """Read every byte of a store and say what is wrong with it. Exit code 4 if anything is."""
     from plfeat.flows.caches import find_one
-    from plfeat.flows.means import Means
     from plfeat.flows.verify import verify
+    from plfeat.means import Means
 
     with output.progress(quiet) as tick:
         verdict = verify(find_one(path or at), live, repair, root, weights, tick, Means())

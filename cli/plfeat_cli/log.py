@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from plfeat.flows.progress import LOADING
+from plfeat.progress import LOADING
 from plfeat.records import Tick
 from plfeat_cli.words import duration, rate
 

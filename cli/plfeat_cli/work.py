@@ -81,9 +81,9 @@ def train(
     if track not in (None, "tensorboard", "wandb"):
         raise unknown("tracker", track, ("tensorboard", "wandb"))
     from plfeat.flows.caches import choose_cache
-    from plfeat.flows.progress import load_torch
     from plfeat.flows.report import summarise
     from plfeat.flows.results import run_name
+    from plfeat.progress import load_torch
 
     chosen = choose_cache(cache)
     folder = options.new_folder(out, options.RUNS / run_name(tree, chosen))
@@ -126,11 +126,11 @@ def evaluate(
     if zero_shot and (split is not None or views is not None):
         raise UsageError("eval: --split and --views are for trained runs")
     from plfeat.flows.caches import choose_cache
-    from plfeat.flows.progress import load_torch
     from plfeat.flows.report import summarise
     from plfeat.flows.results import run_name
     from plfeat.flows.trained import fitting_runs
     from plfeat.presets import train_config
+    from plfeat.progress import load_torch
 
     own = {} if template is None else {"text.template": template}
     settings = train_config("zero-shot", settings=own)
@@ -165,9 +165,9 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Say what happens in videos, with a trained run."""
-    from plfeat.flows.means import Means
-    from plfeat.flows.progress import load_torch
     from plfeat.flows.trained import able_member
+    from plfeat.means import Means
+    from plfeat.progress import load_torch
 
     able_member(run, top, explain)
     if not any(video.is_file() for video in videos):

@@ -21,8 +21,8 @@ from PIL import Image
 from plfeat.backbone.vision import one_thread
 from plfeat.config import ExtractConfig
 from plfeat.flows.make import make_here
-from plfeat.flows.means import Means
-from plfeat.flows.progress import Progress
+from plfeat.means import Means
+from plfeat.progress import Progress
 from plfeat.flows.work import Kit, Work, prepare
 from plfeat.records import Tick, silent
 from plfeat.shards.folder import Books, claim

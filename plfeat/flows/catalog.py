@@ -10,7 +10,7 @@ from plfeat.datasets import READERS, Place
 from plfeat.datasets.check import Check
 from plfeat.datasets.check import check as compare
 from plfeat.errors import UsageError
-from plfeat.flows.progress import stage
+from plfeat.progress import stage
 from plfeat.presets import PRESETS
 from plfeat.records import CONTROL, Tick
 from plfeat.toy import shipped, videos

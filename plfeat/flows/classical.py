@@ -15,7 +15,7 @@ from plfeat.config import TrainConfig
 from plfeat.errors import UsageError
 from plfeat.flows.fitting import fitted_tip
 from plfeat.flows.material import material_of
-from plfeat.flows.progress import READING, stage
+from plfeat.progress import READING, stage
 from plfeat.flows.runs import about_run, check_place, keep_run, method_of, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.flows.texts import texts_of

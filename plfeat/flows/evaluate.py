@@ -13,7 +13,7 @@ from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED
 from plfeat.errors import DataError, UsageError
 from plfeat.flows.material import material_of
-from plfeat.flows.progress import READING, stage
+from plfeat.progress import READING, stage
 from plfeat.flows.runs import about_run, keep_run, method_of, run_of
 from plfeat.flows.splits import read
 from plfeat.flows.trained import fitting_member, fitting_runs

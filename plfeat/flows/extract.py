@@ -1,106 +1,313 @@
-"""Videos in, a cache out: datasets → video → backbone → shards. The unit of work is a shard.
+"""Videos in, a store out: datasets → video → backbone → shards. What is there is not made again.
 
-The list is read before torch is loaded, and so are all names looked at: a mistake costs a second.
+The list is read, and its files are known, before torch is loaded, and so are all names looked at: a mistake costs a
+second.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plfeat.config import ExtractConfig
-from plfeat.files import write_json
+from plfeat.datasets import assign
+from plfeat.errors import CacheError, UsageError
+from plfeat.extract.find import Found, find, known_files, latest
+from plfeat.extract.plan import FRAMES, Chunk, Takes, Wanted, cut, lacking, rest_of, takes_for, takes_of, wanted
+from plfeat.extract.pool import folder_of, is_store, pool_of, seen_under
+from plfeat.extract.progress import Progress, Speed
 from plfeat.flows.given import check_model, list_videos
-from plfeat.flows.means import Means
-from plfeat.flows.progress import LOOKING, Pace, Progress, load_torch, stage
-from plfeat.records import Tick
-from plfeat.shards.folder import Books, Tally, claim
-from plfeat.shards.schema import FAILED, Shard
+from plfeat.means import Means
+from plfeat.progress import LOOKING, MODEL, load_torch, stage
+from plfeat.records import Tick, VideoList
+from plfeat.shards.growth import Growth
+from plfeat.shards.lists import list_hash
+from plfeat.shards.store import open_store
 
 if TYPE_CHECKING:
-    from plfeat.flows.work import Portion, Work
+    from plfeat.extract.look import Estimate
+    from plfeat.frames.kit import Kit
+
+Tell = Callable[[str], None]
+
+
+def quiet(remark: str) -> None:
+    """The Tell that says nothing."""
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What an extraction left behind, and how fast it went: videos a second that the workers could decode, frames a
-    second that the encoder could take, and which of the two was the limit."""
+    """What a run left behind for its list, and how fast it went: videos a second that the workers could decode, frames
+    a second that the encoder could take, and which of the two was the limit."""
 
     path: Path
-    tally: Tally
-    shards: int  # of this run's part
-    reused: int  # shards that were already there
+    list: str
+    videos: int
+    decoded: int  # in this run, each counted once
+    reused: int  # those of which everything was there
+    failed: int  # that have no features, and why is in the ledger
+    missing: int  # of the failed, those without a file
+    doubtful: int
+    unmade: int  # that are left to another part, or to another run
+    reasons: dict[str, int]
     seconds: float
     decode_videos: float
     encode_frames: float
     limit: str
 
+    @property
+    def complete(self) -> bool:
+        return not self.unmade
 
-def extract(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, means: Means | None = None) -> Extraction:
-    """Every video of a dataset, once. Running it again continues; a video that cannot be decoded never stops it."""
-    started = time.perf_counter()
+    def as_dict(self) -> dict[str, Any]:
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "complete": self.complete}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Everything that is decided before the first video is opened."""
+
+    kit: "Kit"
+    found: Found
+    folder: Path
+    takes: dict[str, Takes]
+    want: Wanted = field(repr=False)
+
+    @property
+    def videos(self) -> VideoList:
+        return self.found.videos
+
+    def chunks(self, part: tuple[int, int] = (1, 1)) -> list[Chunk]:
+        number, count = part
+        return cut(self.want, self.kit.config.shard, FRAMES[self.kit.encoder.device.type])[number - 1 :: count]
+
+    def without(self, gone: set[str]) -> "Work":
+        """The videos of these keys are missing."""
+        rows = tuple(replace(row, video="") if row.video in gone else row for row in self.videos.rows)
+        found = replace(self.found, videos=replace(self.videos, rows=rows))
+        return replace(self, found=found, want={key: self.want[key] for key in self.want if key not in gone})
+
+
+def prepare(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, tell: Tell = quiet) -> Work:
     check_model(config)
-    listed = list_videos(config, root, tick)
+    if config.split is not None:
+        assign.read_shares(config.split)
+    known = known_files(cache_root)
+    videos = list_videos(config, root, seen_under(root, config.pool, known), tick)
+    hints = latest(seen for each in known.values() for seen in each)
+    found = find(videos, root, _at(hints, root, config.pool, known), tick)
     load_torch(tick)
+    from plfeat.flows.backbones import open_backbone
+    from plfeat.frames.kit import gather
+
+    with stage(tick, MODEL):
+        kit = gather(config, open_backbone)
+    folder = folder_of(cache_root, pool_of(found.videos, config.pool, known), kit.recipe)
+    found = replace(found, videos=divided(found.videos, config, folder, tell))
+    takes = takes_of(config.sample, config.augment, config.also)
+    _require_videos_for_views(found.videos, config)
+    return Work(kit, found, folder, takes, wanted(found.videos, takes))
+
+
+def extract(
+    config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, means: Means | None = None, tell: Tell = quiet
+) -> Extraction:
+    """Every video of a list, once. Running it again continues; a video that cannot be decoded never stops it."""
+    started = time.perf_counter()
+    work = prepare(config, root, cache_root, tick, tell)
     from plfeat.device import enough_memory
-    from plfeat.flows.make import smaller
-    from plfeat.flows.work import equip
+    from plfeat.extract.make import smaller
 
-    work = equip(config, listed, tick)
-    with enough_memory(smaller(work.kit.batch)):
-        return _extract(work, root, work.folder(cache_root), tick, means or Means(), started)
+    with enough_memory(smaller(work.kit.batch)), Growth(work.folder, work.kit.recipe, tick) as growth:
+        return _extract(work, growth, means or Means(), tick, tell, started)
 
 
-def _extract(work: "Work", root: Path, folder: Path, tick: Tick, means: Means, started: float) -> Extraction:
-    from plfeat.flows.make import make_here, make_on_ray
-    from plfeat.flows.probe import measured
-    from plfeat.flows.texts import keep_texts
-    from plfeat.flows.work import require_videos_for_views
-
-    if not (folder / "spec.json").exists():
-        require_videos_for_views(work)
-        with stage(tick, LOOKING):
-            work.spec["measured"] = measured(work, means)
-    claim(folder, work.spec)
-    if not (folder / "made.json").exists():
-        settings = work.kit.config.model_dump(mode="json")
-        for name in ("lists", "names", "weights"):  # wherever the next command is given
-            settings[name] = settings[name] and str(Path(settings[name]).absolute())
-        settings["device"] = settings["device"] and work.kit.encoder.device.type  # there may be fewer there
-        write_json(folder / "made.json", {"root": str(root.absolute()), "config": settings})
-    text = keep_texts(folder, work.kit, work.dataset.classes, means.templates, tick)
-    number, count = means.part
-    mine = work.portions[number - 1 :: count]
-    books = Books(folder, work.spec, {video.id: str(video.path) for video in work.dataset.videos})
-    todo = []
-    for number, portion in enumerate(mine, 1):
-        if not _usable(books.check(portion.name), portion, means.retry):
-            todo.append(portion)
-        tick("checking shards", number, len(mine))
-    progress, pace = Progress(tick, sum(len(p.videos) for p in mine)), Pace(means.workers)
-    progress.shard(progress.total - sum(len(p.videos) for p in todo), pace)
-    make = {"local": make_here, "ray": make_on_ray}[means.engine]
-    for made in make(work, todo, means, progress) if todo else ():
-        books.write(made.name, made.image)
-        pace = made.pace
+def _extract(work: Work, growth: Growth, means: Means, tick: Tick, tell: Tell, started: float) -> Extraction:
+    lacks = lacking(growth, work.want, means.retry)
+    work, lacks = _without_files(work, growth, lacks, tell)
+    growth.note_files(work.found.seen)
+    todo = rest_of(work.chunks(means.part), lacks)
+    speed, decoded = Speed(means.workers), set[str]()
+    if todo:
+        speed = make(work.kit, growth, todo, work.found.files, means, tick, tell, decoded)
+    growth.put_list(work.videos, work.takes)
+    keep_texts(growth, work.kit, work.videos.words, work.kit.config.tower, tick, tell)
     with stage(tick, "closing the books"):
-        tally = books.finish(text)
+        growth.finish()
+        tally = growth.tally(work.videos, lambda row: takes_for(row, work.takes))
     return Extraction(
-        path=folder,
-        tally=tally,
-        shards=len(mine),
-        reused=len(mine) - len(todo),
+        path=work.folder,
+        list=f"{work.videos.name}@{list_hash(work.videos)}",
+        videos=tally.videos,
+        decoded=len(decoded),
+        reused=len(work.want.keys() - lacks.keys()),
+        failed=tally.failed,
+        missing=tally.missing,
+        doubtful=tally.doubtful,
+        unmade=tally.unmade,
+        reasons=tally.reasons,
         seconds=time.perf_counter() - started,
-        decode_videos=pace.decode_videos,
-        encode_frames=pace.encode_frames,
-        limit=pace.limit,
+        decode_videos=speed.decode_videos,
+        encode_frames=speed.encode_frames,
+        limit=speed.limit,
     )
 
 
-def _usable(shard: Shard | None, portion: "Portion", retry: bool) -> bool:
-    """It is there and holds just these videos. (With `retry`: and none of them failed.)"""
-    if shard is None or (retry and (shard.status_N == FAILED).any()):
-        return False
-    return shard.id_N == tuple(v.id for v in portion.videos) and shard.label_N.tolist() == [
-        v.label for v in portion.videos
-    ]
+def make(
+    kit: "Kit",
+    growth: Growth,
+    todo: list[Chunk],
+    files: dict[str, Any],
+    means: Means,
+    tick: Tick,
+    tell: Tell,
+    decoded: set[str],
+) -> Speed:
+    """Makes chunks and adds what comes of them to a store; `decoded` gets their videos."""
+    from plfeat.extract.again import require_alike
+    from plfeat.extract.look import preprocess_deviation
+    from plfeat.extract.make import make_here, make_on_ray
+    from plfeat.flows.backbones import open_backbone
+
+    first = not growth.known_makers
+    require_alike(growth, kit, files, means, tick, tell)
+    if first:
+        lacks = {key: takes for chunk in todo for key, takes in chunk.takes.items()}
+        with stage(tick, LOOKING):
+            deviation = preprocess_deviation(kit, lacks, files, means)
+        growth.makers.append({**kit.maker, "compared": {"preprocess": deviation}})
+
+    def still(chunk: Chunk) -> Chunk:
+        growth.look()
+        lacks = lacking(growth, chunk.takes)
+        again = {key: chunk.takes[key] for key in chunk.takes if means.retry}
+        return Chunk(again or lacks)
+
+    progress, speed = Progress(tick, sum(len(chunk.takes) for chunk in todo)), Speed(means.workers)
+    made = (
+        make_on_ray(kit, todo, files, means, progress, open_backbone)
+        if means.engine == "ray"
+        else make_here(kit, todo, files, means, progress, still)
+    )
+    for each in made:
+        for shard in each.shards:
+            growth.add(shard)
+        decoded.update(each.chunk.takes)
+        speed = each.speed
+    return speed
+
+
+def estimate(
+    config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, means: Means, tell: Tell = quiet
+) -> "Estimate":
+    """What it would take to make what is lacking. Writes nothing."""
+    work = prepare(config, root, cache_root, tick, tell)
+    from plfeat.extract import look
+
+    if is_store(work.folder):
+        with Growth(work.folder, work.kit.recipe, tick) as growth:
+            work, lacks = _without_files(work, growth, lacking(growth, work.want, means.retry), quiet)
+    else:
+        work, lacks = _without_files(work, None, dict(work.want), quiet)
+    missing = sum(not row.video for row in work.videos.rows)
+    with stage(tick, LOOKING):
+        return look.estimate(work.kit, lacks, work.found.files, means, len(work.videos.rows), missing)
+
+
+def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], keep_tower: bool, tick: Tick, tell: Tell) -> None:
+    """The list's class words in the default templates, and the text tower, each unless it is there."""
+    from plfeat.backbone.tower import save_tower, tower_of
+    from plfeat.desk import make_texts
+    from plfeat.model.templates import TEMPLATES
+    from plfeat.shards.room import place
+    from plfeat.shards.store import TEXT
+    from plfeat.shards.text import read_texts, text_bytes, text_name
+
+    try:
+        tower = tower_of(kit.backbone)
+    except UsageError as error:
+        tell(f"no texts: {error}")
+        return
+    if words:
+        name = text_name(tower.sha256, words, TEMPLATES)
+        try:
+            read_texts(place(growth.folder, TEXT, name))
+        except (CacheError, OSError):
+            texts = make_texts(tower.to(kit.device), words, TEMPLATES, kit.config.dtype, tick)
+            if bad := texts.bad():
+                raise CacheError(f"the text tower makes no numbers of {bad[0]!r}; set dtype=float32") from None
+            growth.put_text(name, text_bytes(texts))
+    path = place(growth.folder, TEXT, f"tower-{tower.sha256[:16]}.safetensors")
+    if keep_tower and not path.exists():
+        try:
+            save_tower(path, kit.backbone)
+        except UsageError as error:
+            tell(f"the text tower is not kept: {error}")
+
+
+def divided(videos: VideoList, config: ExtractConfig, folder: Path, tell: Tell) -> VideoList:
+    """The list with its splits: as they were asked for, or as the store's list of that name was divided; a video that
+    it knows keeps its place."""
+    before = _before(videos, folder)
+    if config.folds is not None:
+        return assign.folds(videos, config.folds, before=before)
+    if config.split is not None:
+        return assign.split(videos, assign.read_shares(config.split), before=before)
+    if before and assign.drawn(before) and not any("train" in row.split for row in videos.rows):
+        tell(f"list {videos.name}: divided as before ({before.how})")
+        return assign.grow(videos, before)
+    if not any("train" in row.split for row in videos.rows):
+        there = " or ".join(sorted({split for row in videos.rows for split in row.split if split})) or "unused"
+        tell(
+            f"list {videos.name}: all {len(videos.rows)} videos are {there} videos, there is none to train on; "
+            "--split 70/10/20 divides them, --folds 5 makes five folds of them, here or when training"
+        )
+    return videos
+
+
+def _before(videos: VideoList, folder: Path) -> VideoList | None:
+    """The current list of that name, if the store has one that can be read."""
+    try:
+        store = open_store(folder)
+        return store.read_list(videos.name) if videos.name in store.lists else None
+    except CacheError:
+        return None
+
+
+def _at(hints: dict[str, Any], root: Path, pool: str | None, known: dict[Path, list[Any]]) -> dict[str, Any]:
+    """The same hints; of a pool that was asked for, also for files that were seen under another root."""
+    if pool is None:
+        return hints
+    base = str(root.absolute())
+    moved = [s for store, seen in known.items() if store.absolute().parent.name == pool for s in seen if s.root]
+    return {f"{base}/{s.path}": s for s in moved} | hints
+
+
+def _without_files(work: Work, growth: Growth | None, lacks: Wanted, tell: Tell) -> tuple[Work, Wanted]:
+    """What is lacking and can be made. A video that is neither here nor in the store is missing."""
+    lost = {key: takes for key, takes in lacks.items() if key.partition("#")[0] not in work.found.files}
+    if not lost:
+        return work, lacks
+    gone = {key for key, takes in lost.items() if takes == work.want[key]}
+    if gone:
+        tell(f"list {work.videos.name}: {len(gone)} videos are neither in the store nor on disk; they are missing")
+    if partly := lost.keys() - gone:
+        tell(
+            f"list {work.videos.name}: {len(partly)} videos are not on disk, and the store has not everything of them "
+            f"that is asked for, such as {lost[min(partly)][0].name}; name their folder with --root"
+        )
+    return work.without(gone), {key: takes for key, takes in lacks.items() if key not in lost}
+
+
+def _require_videos_for_views(videos: VideoList, config: ExtractConfig) -> None:
+    """Views that no video of the list is taken in are a mistake."""
+    splits = {split for row in videos.rows for split in row.split if split}
+    for key, views, none in (
+        ("sample.views", config.sample.views, "train" not in splits),
+        ("sample.test_views", config.sample.test_views, splits <= {"train"}),
+    ):
+        if views > 1 and none:
+            raise UsageError(
+                f"{key}={views}: no video of {videos.name} has them, all are {', '.join(sorted(splits))} videos"
+            )

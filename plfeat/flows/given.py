@@ -3,26 +3,16 @@
 A mistake here is told in a second. What only a loaded model can tell comes later.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 
 from plfeat.backbone.names import choose
 from plfeat.config import ExtractConfig
 from plfeat.datasets import READERS, Place
 from plfeat.errors import UsageError, first_line
-from plfeat.flows.progress import stage
-from plfeat.records import Dataset, Tick
+from plfeat.progress import stage
+from plfeat.records import Tick, VideoList
 from plfeat.toy import shipped
-
-_AT_ONCE = 256  # files between two ticks
-
-
-@dataclass(frozen=True)
-class Listed:
-    """The videos of a dataset, and how large their files are: None for a video without a file."""
-
-    dataset: Dataset
-    sizes: dict[str, int | None]
 
 
 def check_model(config: ExtractConfig) -> None:
@@ -40,17 +30,13 @@ def weights_of(config: ExtractConfig) -> str | None:
     return str(config.weights)
 
 
-def list_videos(config: ExtractConfig, root: Path, tick: Tick) -> Listed:
-    place = Place(config.dataset, root, config.lists or root, config.fold, config.names)
+def list_videos(config: ExtractConfig, root: Path, seen: Collection[str], tick: Tick) -> VideoList:
+    """The list, whose rows do not know yet which videos they are. `seen`: what lay under the root before."""
+    place = Place(config.dataset, root, config.lists or root, config.names, seen, config.name)
     with stage(tick, "reading the list"):
-        dataset = READERS[config.dataset](place)
-    _refuse_flips(dataset, config.augment)
-    sizes: dict[str, int | None] = {}
-    for number, video in enumerate(dataset.videos, 1):
-        sizes[video.id] = _size(video.path)
-        if number % _AT_ONCE == 0 or number == len(dataset.videos):
-            tick("finding the files", number, len(dataset.videos))
-    return Listed(dataset, sizes)
+        videos = READERS[config.dataset](place)
+    _refuse_flips(videos, config.augment)
+    return videos
 
 
 def read_templates(path: Path) -> tuple[str, ...]:
@@ -68,22 +54,15 @@ def read_templates(path: Path) -> tuple[str, ...]:
     return templates
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
-def _refuse_flips(dataset: Dataset, augment: str) -> None:
+def _refuse_flips(videos: VideoList, augment: str) -> None:
     """Where left and right are classes, a flipped video has another label."""
     if "flip" not in augment:
         return
-    for name in dataset.classes:
+    for name in videos.classes:
         if {"left", "right"} & set(name.lower().split()):
             raise UsageError(
-                f"augment={augment}: class {name!r} of {dataset.name} tells left from right; use augment="
+                f"augment={augment}: class {name!r} of {videos.name} tells left from right; use augment="
                 + ("rand" if "rand" in augment else "none")
             )
-    if any(twin is not None for twin in dataset.mirror):
-        raise UsageError(f"augment={augment}: {dataset.name} has classes that mirror each other; do not flip them")
+    if any(twin is not None for twin in videos.mirror):
+        raise UsageError(f"augment={augment}: {videos.name} has classes that mirror each other; do not flip them")

@@ -2,7 +2,7 @@
 
 from plfeat.backbone.text import TextTower
 from plfeat.flows.backbones import backbone_of
-from plfeat.flows.progress import MODEL, stage
+from plfeat.progress import MODEL, stage
 from plfeat.flows.texts import texts_of
 from plfeat.model.templates import TEMPLATES
 from plfeat.records import FrameSet, Tick, silent

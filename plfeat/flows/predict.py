@@ -13,8 +13,8 @@ from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.flows.backbones import unsaid
 from plfeat.flows.evaluate import open_member
-from plfeat.flows.means import Means
-from plfeat.flows.progress import MODEL, stage
+from plfeat.means import Means
+from plfeat.progress import MODEL, stage
 from plfeat.flows.trained import able_member
 from plfeat.flows.work import Kit, gather
 from plfeat.records import Tick, VideoRef

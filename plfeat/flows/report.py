@@ -9,7 +9,7 @@ import numpy as np
 
 from plfeat.errors import DataError
 from plfeat.files import write_text
-from plfeat.flows.progress import stage
+from plfeat.progress import stage
 from plfeat.flows.results import open_run, require_numbers, settings_name
 from plfeat.metrics.classify import confusion
 from plfeat.metrics.compare import contrasts, rows_of, top1_of

@@ -20,7 +20,7 @@ from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
 from plfeat.flows.fitting import fitted
 from plfeat.flows.material import material_of
-from plfeat.flows.progress import READING, stage
+from plfeat.progress import READING, stage
 from plfeat.flows.results import open_run
 from plfeat.flows.runs import about_run, check_place, keep_run, method_of, numerics, run_of
 from plfeat.flows.splits import Splits, read, splits

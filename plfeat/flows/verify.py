@@ -1,38 +1,27 @@
-"""Is a cache still what it was, and would it be made like that today?"""
+"""Is a store still what it was, and would it be made like that today? Asks the store alone: no annotation is read."""
 
-import json
-from collections import ChainMap
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from plfeat.config import ExtractConfig
-from plfeat.errors import CacheError, DataError, first_line
-from plfeat.flows.extract import extract
-from plfeat.flows.given import check_model, list_videos
-from plfeat.flows.means import Means
-from plfeat.flows.progress import load_torch
-from plfeat.records import Tick, silent
-from plfeat.settings import build
-from plfeat.shards.folder import require_same, stored_spec
-from plfeat.shards.hdf5 import unpack
-from plfeat.shards.reader import open_cache
+from plfeat.errors import CacheError, DataError, UsageError
+from plfeat.extract.find import files_of
+from plfeat.extract.plan import FRAMES, Takes, Wanted, cut, lacking, rest_of, wanted
+from plfeat.flows.extract import Tell, keep_texts, make, quiet
+from plfeat.means import Means
+from plfeat.progress import MODEL, load_torch, stage
+from plfeat.recipe import Recipe, Take
+from plfeat.records import Tick, VideoList, silent
+from plfeat.shards.catalogue import read_catalogue
+from plfeat.shards.growth import Growth, require_same
+from plfeat.shards.room import files_in, place
 from plfeat.shards.schema import FAILED
+from plfeat.shards.store import TEXT, Store, open_store, read_recipe
 from plfeat.shards.upkeep import problems
 
-
-@dataclass(frozen=True)
-class Live:
-    """Videos decoded and encoded again, against what is stored: the worst cosine of a frame, and the largest difference
-    of a number in units of the features' standard deviation."""
-
-    videos: int
-    frames: int
-    failed: int
-    worst_cosine: float
-    worst_difference: float
-    worst_video: str
+if TYPE_CHECKING:
+    from plfeat.extract.again import Live
+    from plfeat.frames.kit import Kit
 
 
 @dataclass(frozen=True)
@@ -40,11 +29,18 @@ class Verdict:
     path: Path
     problems: list[str]
     repaired: bool
-    live: Live | None
+    live: "Live | None"
 
 
 def verify(
-    folder: Path, live: int, repair: bool, root: Path | None, weights: Path | None, tick: Tick, means: Means
+    folder: Path,
+    live: int,
+    repair: bool,
+    root: Path | None,
+    weights: Path | None,
+    tick: Tick,
+    means: Means,
+    tell: Tell = quiet,
 ) -> Verdict:
     try:
         found = list(problems(folder, tick))
@@ -54,59 +50,100 @@ def verify(
         found = [str(error)]
     repaired = bool(found and repair)
     if repaired:
-        config, place = how_made(folder, root, weights)
-        extract(config, place, folder, tick, means)
+        mend(folder, root, weights, means, tick, tell)
         left = list(problems(folder, tick))
         if left:
-            raise CacheError(f"cache {folder}: could not be repaired: {left[0]}")
+            raise CacheError(f"store {folder}: could not be repaired: {left[0]}")
     checked = again(folder, live, root, weights, means, tick) if live and (repaired or not found) else None
     return Verdict(folder, found, repaired, checked)
 
 
-def how_made(folder: Path, root: Path | None, weights: Path | None) -> tuple[ExtractConfig, Path]:
-    """The configuration that made a cache, and where the videos lie."""
-    try:
-        made = json.loads((folder / "made.json").read_text(encoding="utf-8"))
-        changes = {} if weights is None else {"weights": weights, "pretrained": None}
-        config = build(ExtractConfig, settings={**made["config"], **changes})
-        return config, root or Path(made["root"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CacheError(f"cache {folder}: made.json is missing or damaged ({first_line(error)})") from error
-
-
-def again(folder: Path, count: int, root: Path | None, weights: Path | None, means: Means, tick: Tick = silent) -> Live:
-    """Makes the features of `count` videos, spread over the cache, once more."""
-    config, place = how_made(folder, root, weights)
-    check_model(config)
-    listed = list_videos(config, place, tick)
-    load_torch(tick)
-    from plfeat.flows.work import equip
-
-    work = equip(config, listed, tick)
-    require_same(work.spec, stored_spec(folder), f"cache {folder}")
-    cache = open_cache(folder)
-    stored = ChainMap(*(dict(cache.videos(split)) for split in cache.spec["dataset"]["splits"]))
-    good = [video for video in work.dataset.videos if video.id in stored and video.id not in work.absent]
+def again(
+    folder: Path, count: int, root: Path | None, weights: Path | None, means: Means, tick: Tick = silent
+) -> "Live":
+    """Makes `count` of the features that a store has once more: takes of videos, evenly spread over those whose files
+    are there."""
+    store = open_store(folder)
+    keys = sorted({key for take in store.takes for key in store.index(take).where})
+    files = dict(files_of(read_catalogue(folder), keys, root))
+    good = [(key, take) for take in store.takes for key in sorted(store.index(take).where) if _there(store, key, take)]
+    good = [(key, take) for key, take in good if key.partition("#")[0] in files]
     if not good:
-        raise DataError(f"cache {folder}: none of its videos is under {place}; name their folder with --root")
-    chosen = [good[i] for i in np.unique(np.linspace(0, len(good) - 1, min(count, len(good)), dtype=int))]
-    worst, difference, at, frames, failed = 1.0, 0.0, "", 0, 0
-    with work.kit.crew(replace(means, workers=min(means.workers, len(chosen)))) as crew:
-        maker = work.kit.maker()
-        clips = crew.run(maker.job(video) for video in chosen)
-        for number, video in enumerate(chosen):
-            tick("making again", number, len(chosen))
-            rows_KD = stored[video.id]
-            shard = maker.make([video], clips, frozenset(), lambda done: None)
-            if shard.status_N[0] == FAILED or len(shard.features_RD) != len(rows_KD):
-                failed += 1
-                at = at or video.id
-                continue
-            old, new = (unpack(rows).astype(np.float64) for rows in (rows_KD, shard.features_RD))
-            cosine = float(((old * new).sum(1) / np.linalg.norm(old, axis=1) / np.linalg.norm(new, axis=1)).min())
-            frames += len(old)
-            difference = max(difference, float(np.abs(old - new).max() / max(old.std(), 1e-12)))
-            if cosine < worst:
-                worst, at = cosine, video.id
-    tick("making again", len(chosen), len(chosen))
-    return Live(len(chosen), frames, failed, worst, difference, at)
+        raise DataError(
+            f"store {folder}: none of its videos is {f'under {root}' if root else 'where it was seen'}; "
+            "name their folder with --root"
+        )
+    load_torch(tick)
+    from plfeat.extract.again import made_again, spread
+
+    chosen = spread(good, count)
+    kit = _kit(folder, store.recipe, [take for _, take in chosen], weights, tick)
+    return made_again(kit, chosen, store.index, files, means, tick)
+
+
+def mend(folder: Path, root: Path | None, weights: Path | None, means: Means, tick: Tick, tell: Tell = quiet) -> None:
+    """Takes away what is damaged, and makes again what the store's lists lack of the takes that were made for them."""
+    recipe = read_recipe(folder)
+    load_torch(tick)
+    with Growth(folder, recipe, tick) as growth:
+        store = growth.finish()
+        lists = [(store.read_list(name), takes_of_list(store, name)) for name in store.lists]
+        want: Wanted = {}
+        for videos, takes in lists:
+            for key, mine in wanted(videos, takes).items():
+                want[key] = tuple(dict.fromkeys((*want.get(key, ()), *mine)))
+        want = dict(sorted(want.items()))
+        lacks = lacking(growth, want)
+        kit = _kit(folder, recipe, [take for takes in want.values() for take in takes], weights, tick)
+        files = dict(files_of(read_catalogue(folder), lacks, root))
+        lost = [key for key in lacks if key.partition("#")[0] not in files]
+        if lost:
+            raise CacheError(
+                f"store {folder}: {len(lost)} videos have to be made again and are not where they were seen; "
+                "name their folder with --root"
+            )
+        todo = rest_of(cut(want, None, FRAMES[kit.encoder.device.type]), lacks)
+        if todo:
+            make(kit, growth, todo, files, means, tick, tell, set())
+        _mend_texts(growth, kit, [videos for videos, _ in lists], tick, tell)
+        growth.finish()
+
+
+def takes_of_list(store: Store, name: str) -> dict[str, Takes]:
+    """Those that were made for a list; where the store does not know that any more, the centres that it has."""
+    takes = store.lists[name].takes
+    if any(takes.values()):
+        return takes
+    return dict.fromkeys(("train", "other"), tuple(take for take in store.takes if take.kind == "centre"))
+
+
+def _mend_texts(growth: Growth, kit: "Kit", lists: list[VideoList], tick: Tick, tell: Tell) -> None:
+    from plfeat.backbone.tower import open_tower
+
+    had_tower = False
+    for name in files_in(growth.folder, TEXT):
+        if name.startswith("tower-"):
+            had_tower = True
+            path = place(growth.folder, TEXT, name)
+            try:
+                open_tower(path)
+            except (CacheError, UsageError):
+                path.unlink()
+    for videos in lists:
+        keep_texts(growth, kit, videos.words, had_tower, tick, tell)
+
+
+def _there(store: Store, key: str, take: Take) -> bool:
+    at = store.index(take).shard(key)
+    return at is not None and at[0].shard.status_N[at[1]] != FAILED
+
+
+def _kit(folder: Path, recipe: Recipe, takes: list[Take], weights: Path | None, tick: Tick) -> "Kit":
+    from plfeat.flows.backbones import open_backbone
+    from plfeat.frames.kit import config_of, gather
+
+    also = sorted({take.output for take in takes} - {"features"})
+    with stage(tick, MODEL):
+        kit = gather(config_of(recipe, weights, also=also), open_backbone)
+    require_same(kit.recipe, recipe, f"store {folder}")
+    return kit

@@ -146,7 +146,7 @@ class Growth:
             self._texts = {name: state_of(self.folder / TEXT / name) for name in self._text_names()}
             self._shards: dict[str, Opened] = {}
             self._indices: dict[Take, Index] = {}
-            self._look()
+            self.look()
         except BaseException:
             os.close(self._lock)
             raise
@@ -223,7 +223,7 @@ class Growth:
         """Writes the ledger and the manifest: of everything that is there by now, whoever made it."""
         with locked(self.folder / RECIPE, fcntl.LOCK_EX):
             self._known = self._read_known()
-            self._look()
+            self.look()
             lists = dict(self._known["lists"])
             for name, said in lists.items():
                 if said["takes"] is None:
@@ -310,7 +310,7 @@ class Growth:
                 of[trains].add(take.name)
         return {"train": sorted(of[True]), "other": sorted(of[False])}
 
-    def _look(self) -> None:
+    def look(self) -> None:
         """Takes in every whole shard that is there: those that the manifest tells of as it tells of them, any other
         one once all its features were read."""
         names = [name for name in files_in(self.folder, SHARDS) if take_of(name)]

@@ -1,6 +1,6 @@
 """Workers that decode side by side: jobs in, frames out in the same order. A stuck or crashing video costs itself only.
 
-with Crew(workers=4, orders=Orders(...)) as crew:
+with Crew(workers=4, orders=Orders("pyav")) as crew:
     for clip in crew.run(jobs):  # clip.frames_UHWC lies in shared memory and is valid until the next one is asked for
         ...
 """

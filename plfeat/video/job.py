@@ -1,4 +1,5 @@
-"""What is asked of a decode worker, what it answers, and the work itself: one video, all views. Never imports torch."""
+"""What is asked of a decode worker, what it answers, and the work itself: one video, all looks at it. Never imports
+torch."""
 
 import os
 from dataclasses import dataclass
@@ -7,36 +8,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from plfeat.recipe import Take
 from plfeat.video.decode import Allocate, Choose, read_frames
-from plfeat.video.sampling import Indices, Sampler, Seconds, within
+from plfeat.video.sampling import Indices, Seconds, choose, within
 from plfeat.video.scan import DecodeError
+
+CENTRE = (Take(),)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One video to decode, in how many views, `start` to `end` seconds of it."""
+    """One video to decode, `start` to `end` seconds of it, and the looks that are wanted of it."""
 
     path: str
-    id: str
-    views: int = 1
+    key: str
+    looks: tuple[Take, ...] = CENTRE
     start: float | None = None
     end: float | None = None
-    size: int | None = None  # bytes, as the list of videos says; a file that has others by now is not that video
+    size: int | None = None  # bytes that the file had when it was found; if it has others by now it is another video
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
     """What a worker is told once."""
 
-    sampler: Sampler
     decoder: str
-    fallback: str | None  # the other decoder, if a video may be tried with it
-    limit: float  # seconds for one try at one video
+    fallback: str | None = None  # the other decoder, if a video may be tried with it
+    limit: float = 60.0  # seconds for one try at one video
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`shape` of the frames in the slot; for each view, which of them it shows, and which frame of the file each is."""
+    """`shape` of the frames in the slot; for each look, which of them it shows, and which frame of the file each is."""
 
     shape: tuple[int, ...] = (0, 0, 0, 3)
     picks: tuple[NDArray[np.int64], ...] = ()
@@ -47,12 +50,12 @@ class Answer:
     seconds: float = 0.0
 
 
-def decode(job: Job, sampler: Sampler, decoder: str, allocate: Allocate) -> Answer:
-    """Every frame that some view shows is decoded once, into what `allocate` gives."""
+def decode(job: Job, decoder: str, allocate: Allocate) -> Answer:
+    """Every frame that some look shows is decoded once, into what `allocate` gives."""
     chosen: list[Indices] = []
     try:
         _require_size(job)
-        clip = read_frames(Path(job.path), _chooser(job, sampler, chosen), decoder, allocate)
+        clip = read_frames(Path(job.path), _chooser(job, chosen), decoder, allocate)
         _require_size(job)
     except DecodeError as error:
         return Answer(error=str(error)[:200], decoder=decoder)
@@ -70,13 +73,13 @@ def _require_size(job: Job) -> None:
         raise DecodeError("the file changed during the run")
 
 
-def _chooser(job: Job, sampler: Sampler, chosen: list[Indices]) -> Choose:
-    def choose(seconds_T: Seconds) -> Indices:
-        part = slice(0, None) if job.start is None else within(seconds_T, job.start, job.end)
-        if not len(seconds_T[part]):
+def _chooser(job: Job, chosen: list[Indices]) -> Choose:
+    def choose_all(seconds_F: Seconds) -> Indices:
+        part = slice(0, None) if job.start is None else within(seconds_F, job.start, job.end)
+        if not len(seconds_F[part]):
             end = "the end" if job.end is None else f"{job.end} s"
             raise DecodeError(f"no frame starts between {job.start} s and {end}")
-        chosen[:] = [indices + part.start for indices in sampler.choose(seconds_T[part], job.id, job.views)]
+        chosen[:] = [choose(look, seconds_F[part], job.key) + (part.start or 0) for look in job.looks]
         return np.unique(np.concatenate(chosen))
 
-    return choose
+    return choose_all

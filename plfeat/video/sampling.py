@@ -1,51 +1,36 @@
-"""Which frames of a video to look at: pure functions of (sampler, video id, view, the frames' times).
+"""Which frames of a video a take looks at: pure functions of (take, the frames' times, the video's key).
 
-One view looks at the centre of each of K equal segments; of several, each looks at a random frame of every segment.
-Dense sampling takes every n-th frame, or so many a second, thinned evenly to a cap. A video with fewer frames than are
-wanted repeats some; it never fails.
+A centre looks at the middle of each of T equal segments, a random view at a random frame of each. Dense sampling takes
+every n-th frame, or so many a second, thinned evenly to a cap. A video with fewer frames than are wanted repeats some;
+it never fails.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from plfeat.recipe import Take
 
 Indices = NDArray[np.int64]
 Seconds = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Sampler:
-    """`every` or `fps` make it dense; otherwise `frames` segments."""
+def choose(take: Take, seconds_F: Seconds, key: str) -> Indices:
+    """Rising indices into the video's frames, which start at `seconds_F`."""
+    total = len(seconds_F)
+    if total < 1:
+        raise ValueError(f"a video of {total} frames has no frame to sample")
+    if take.kind == "dense":
+        return thin(_dense(seconds_F, take.every, take.fps), take.cap)
+    if take.kind == "random":
+        return segment_randoms(total, take.frames, draw(take, key))
+    return segment_centres(total, take.frames)
 
-    frames: int = 8
-    seed: int = 0
-    every: int | None = None
-    fps: float | None = None
-    cap: int = 512
 
-    @property
-    def dense(self) -> bool:
-        return self.every is not None or self.fps is not None
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What goes into a fingerprint: only what matters for this kind of sampling."""
-        own = ("every", "fps", "cap") if self.dense else ("frames", "seed")
-        return {"kind": "dense" if self.dense else "segments"} | {key: asdict(self)[key] for key in own}
-
-    def choose(self, seconds_T: Seconds, video: str, views: int = 1) -> list[Indices]:
-        """For each view, rising indices into the video's frames, which start at `seconds_T`."""
-        total = len(seconds_T)
-        if total < 1:
-            raise ValueError(f"a video of {total} frames has no frame to sample")
-        if self.dense:
-            return [thin(_dense(seconds_T, self.every, self.fps), self.cap)] * views
-        if views == 1:
-            return [segment_centres(total, self.frames)]
-        return [segment_randoms(total, self.frames, f"{self.seed}/{view}/{video}") for view in range(views)]
+def draw(take: Take, key: str) -> str:
+    """What all that is random in a view of a video depends on."""
+    return f"{take.seed}/{take.view}/{key}"
 
 
 def segment_centres(total: int, count: int) -> Indices:
@@ -65,10 +50,10 @@ def uniform(key: str, count: int) -> NDArray[np.float64]:
     return (words >> np.uint64(11)) / 2.0**53
 
 
-def within(seconds_T: Seconds, start: float, end: float | None) -> slice:
+def within(seconds_F: Seconds, start: float, end: float | None) -> slice:
     """The frames of a trimmed segment: those that start in [start, end)."""
-    first = int(np.searchsorted(seconds_T, start - 1e-6))
-    last = len(seconds_T) if end is None else int(np.searchsorted(seconds_T, end - 1e-6))
+    first = int(np.searchsorted(seconds_F, start - 1e-6))
+    last = len(seconds_F) if end is None else int(np.searchsorted(seconds_F, end - 1e-6))
     return slice(first, max(first, last))
 
 
@@ -77,10 +62,10 @@ def thin(indices: Indices, cap: int) -> Indices:
     return indices if len(indices) <= cap else indices[segment_centres(len(indices), cap)]
 
 
-def _dense(seconds_T: Seconds, every: int | None, fps: float | None) -> Indices:
+def _dense(seconds_F: Seconds, every: int | None, fps: float | None) -> Indices:
     if every is not None:
-        return np.arange(0, len(seconds_T), every, dtype=np.int64)
+        return np.arange(0, len(seconds_F), every, dtype=np.int64)
     assert fps is not None
-    length = seconds_T[-1] - seconds_T[0]
-    wanted = seconds_T[0] + np.arange(int(np.floor(length * fps + 1e-6)) + 1) / fps
-    return np.unique(np.searchsorted(seconds_T, wanted - 1e-6).clip(0, len(seconds_T) - 1)).astype(np.int64)
+    length = seconds_F[-1] - seconds_F[0]
+    wanted = seconds_F[0] + np.arange(int(np.floor(length * fps + 1e-6)) + 1) / fps
+    return np.unique(np.searchsorted(seconds_F, wanted - 1e-6).clip(0, len(seconds_F) - 1)).astype(np.int64)

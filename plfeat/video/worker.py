@@ -26,7 +26,7 @@ def serve(link: Connection, slots: list[Slot]) -> None:
         number, job, decoder = link.recv()
         started = time.perf_counter()
         signal.setitimer(signal.ITIMER_REAL, orders.limit)
-        answer = decode(job, orders.sampler, decoder, slots[number].array)
+        answer = decode(job, decoder, slots[number].array)
         signal.setitimer(signal.ITIMER_REAL, 0)
         link.send((number, answer, time.perf_counter() - started))
 

@@ -1,34 +1,14 @@
-"""How far work is: stages that only begin and end, and an extraction, how fast each half of it could go, and which one
-holds up the other."""
+"""How far an extraction is, how fast each half of it could go, and which one holds up the other."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from plfeat.records import Tick
 
-LOADING, MODEL = "loading torch", "loading the model"
-LOOKING, READING, STAGE = "looking at a few", "reading features", "encoding videos"
-
-
-@contextmanager
-def stage(tick: Tick, name: str) -> Iterator[None]:
-    """Work that cannot say how far it is."""
-    tick(name, 0, 1)
-    yield
-    tick(name, 1, 1)
-
-
-def load_torch(tick: Tick) -> None:
-    """Takes seconds, and on a busy machine many: everything that can be wrong without it is looked at before."""
-    if "open_clip" not in sys.modules:
-        with stage(tick, LOADING):
-            import open_clip  # noqa: F401  (and with it torch)
+STAGE = "encoding videos"
 
 
 @dataclass(frozen=True)
-class Pace:
+class Speed:
     """Counts and seconds of decoding (over all workers) and encoding; `waited` is how long encoding had no frames."""
 
     workers: int
@@ -53,8 +33,8 @@ class Pace:
         """Whoever the other one waits for."""
         return "decode" if self.waited > self.encoding else "encode"
 
-    def __add__(self, other: "Pace") -> "Pace":
-        return Pace(
+    def __add__(self, other: "Speed") -> "Speed":
+        return Speed(
             self.workers,
             self.videos + other.videos,
             self.decoding + other.decoding,
@@ -72,16 +52,16 @@ class Pace:
 
 @dataclass
 class Progress:
-    """Counts the videos of finished shards; `within` counts on inside the current one."""
+    """Counts the videos of finished chunks, and those of the current one."""
 
     tick: Tick
     total: int
     finished: int = field(default=0, init=False)
 
-    def shard(self, videos: int, pace: Pace) -> None:
-        """A whole shard is done, or was there already."""
+    def done(self, videos: int, speed: Speed) -> None:
+        """A whole chunk is made, or was made by somebody else."""
         self.finished += videos
-        self.tick(STAGE, self.finished, self.total, str(pace))
+        self.within(0, speed)
 
-    def within(self, pace: Callable[[], Pace]) -> Callable[[int], None]:
-        return lambda videos: self.tick(STAGE, self.finished + videos, self.total, str(pace()))
+    def within(self, videos: int, speed: Speed) -> None:
+        self.tick(STAGE, self.finished + videos, self.total, str(speed))

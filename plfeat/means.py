@@ -24,11 +24,10 @@ class Means:
 
     workers: int = field(default_factory=_cores)
     limit: float = 60.0  # seconds after which a decoder is killed
-    part: tuple[int, int] = (1, 1)  # (2, 3): this process makes the second of every three shards
+    part: tuple[int, int] = (1, 1)  # (2, 3): this process makes the second of every three chunks
     engine: str = "local"  # or ray
     address: str | None = None  # of a Ray cluster; without one, a cluster of this machine
-    retry: bool = False  # make shards again in which videos failed
-    templates: tuple[str, ...] | None = None  # of text.h5; without any, those it has, or the default ones
+    retry: bool = False  # try videos again that failed
 
 
 _RANKS = (
