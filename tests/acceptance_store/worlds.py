@@ -1,7 +1,7 @@
 """What the acceptance tests of the store share: imitations of datasets made of toy videos, the commands as a user types
 them, and a reader of what lies on disk that knows nothing but the page that describes the format.
 
-Nothing here imports the library: only the command's `main`, as a shell would call it.
+Nothing here imports the library.
 """
 
 import atexit
@@ -28,7 +28,6 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
-from plfeat_cli.main import main
 
 HOME = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
@@ -529,5 +528,3 @@ def opened() -> Iterator[list[str]]:
         _opened = None
 
 
-def said_in_process(*arguments: str) -> int:
-    return main(list(arguments))
