@@ -176,7 +176,9 @@ def test_ucf101s_groups_are_the_class_and_the_number_in_the_name(plfeat: Plfeat,
     assert all(line["group"] for line in lines)
     assert {re.sub(r".*_(g\d\d)_.*", r"\1", line["name"]) for line in lines} == {"g01", "g02", "g03"}
     assert all(re.search(r"g\d\d", line["group"]) for line in lines)
-    assert all(len(splits) == 3 for splits in worlds.assigned(store(cache), "ucf101").values()), "its folds are one file"
+    assert all(len(splits) == 3 for splits in worlds.assigned(store(cache), "ucf101").values()), (
+        "its folds are one file"
+    )
 
 
 def test_hmdb51s_groups_are_the_source_films(plfeat: Plfeat, tmp_path: Path) -> None:
@@ -288,7 +290,9 @@ def test_which_of_two_stores_is_answered_by_what_differs(plfeat: Plfeat, tmp_pat
     listing = plfeat("cache", "ls", "--cache", str(cache))
     lines = [line for line in listing.out.splitlines() if any(path.name in line for path in worlds.stores(cache))]
     assert len(lines) == 2
-    bare = [re.sub(r"\s+", " ", line.replace(str(path), "")) for line, path in zip(lines, worlds.stores(cache), strict=True)]
+    bare = [
+        re.sub(r"\s+", " ", line.replace(str(path), "")) for line, path in zip(lines, worlds.stores(cache), strict=True)
+    ]
     bare = [re.sub(r"\S*[0-9a-f]{16}\S*", "", line) for line in bare]
     assert bare[0].strip() != bare[1].strip(), "not two lines that differ in their path alone"
     chosen = next(path for path in worlds.stores(cache) if "float32" in (path / "recipe.json").read_text())
@@ -301,7 +305,15 @@ def test_which_of_two_lists_is_asked_by_name(plfeat: Plfeat, tmp_path: Path) -> 
     mini = worlds.mini_k200(k400, tmp_path, classes=2)
     extract(plfeat, cache, *mini.asked)
     said = plfeat(
-        "train", "--frozen", "--preset", "nearest-mean", "--cache", str(cache), "--out", str(tmp_path / "runs"), "--quiet"
+        "train",
+        "--frozen",
+        "--preset",
+        "nearest-mean",
+        "--cache",
+        str(cache),
+        "--out",
+        str(tmp_path / "runs"),
+        "--quiet",
     )
     line = refused(said, codes=(2, 4))
     assert "mini-k200" in line
@@ -329,7 +341,10 @@ def test_what_people_type_is_understood(plfeat: Plfeat, tmp_path: Path, monkeypa
     said = plfeat("datasets", "check", "folder", "mine")
     assert said.code == 0, said.err
     for verb in ("info", "verify"):
-        refused(plfeat("cache", verb, str(tmp_path / "nowhere"), *(["--quiet"] if verb == "verify" else [])), codes=(2, 3, 4))
+        refused(
+            plfeat("cache", verb, str(tmp_path / "nowhere"), *(["--quiet"] if verb == "verify" else [])),
+            codes=(2, 3, 4),
+        )
     assert plfeat("datasets", "check", "folder", str(tmp_path / "nowhere")).code in (2, 3)
 
 
@@ -412,7 +427,9 @@ def test_ucf101s_twins_in_several_folds_test_on_the_same_rows_as_their_row(plfea
     extract(plfeat, cache, *ucf.asked)
     train(plfeat, cache, tmp_path / "all", "--dataset", "ucf101")
     train(plfeat, cache, tmp_path / "one", "--dataset", "ucf101", "--fold", "1", preset="zero-shot")
-    said = plfeat("report", str(tmp_path / "all"), str(tmp_path / "one"), "--out", str(tmp_path / "r"), "--json", "--quiet")
+    said = plfeat(
+        "report", str(tmp_path / "all"), str(tmp_path / "one"), "--out", str(tmp_path / "r"), "--json", "--quiet"
+    )
     worlds.clean(said)
     if said.code == 0:
         assert all(row["step"] is None for row in json.loads(said.out)["rows"]), "other test videos are not compared"
@@ -423,7 +440,21 @@ def test_ucf101s_twins_in_several_folds_test_on_the_same_rows_as_their_row(plfea
 # ------------------------------------------------------------------------------------------------ names are names
 
 
-EVIL = ["../x", "..", "/etc/x", "a/b", "a\nb", "a\x1b[31mred\x1b[0m", "a\x07b", "a@b", "", ".", "-x", "a" * 300, "con\x00"]
+EVIL = [
+    "../x",
+    "..",
+    "/etc/x",
+    "a/b",
+    "a\nb",
+    "a\x1b[31mred\x1b[0m",
+    "a\x07b",
+    "a@b",
+    "",
+    ".",
+    "-x",
+    "a" * 300,
+    "con\x00",
+]
 
 
 @pytest.mark.parametrize("option", ["--pool", "--name"])
@@ -446,7 +477,9 @@ def test_a_pool_and_a_list_are_called_by_names_not_by_paths(
         assert path.parent.parent == cache
 
 
-@pytest.mark.parametrize("odd", ["new\nline", "\x1b[31mred\x1b[0m", "bell\x07", "com,ma", 'quo"te', "ümläut", " blank ", "# x"])
+@pytest.mark.parametrize(
+    "odd", ["new\nline", "\x1b[31mred\x1b[0m", "bell\x07", "com,ma", 'quo"te', "ümläut", " blank ", "# x"]
+)
 def test_videos_with_odd_names_are_extracted_and_trained_on_and_no_terminal_obeys_them(
     plfeat: Plfeat, tmp_path: Path, odd: str
 ) -> None:

@@ -106,7 +106,16 @@ def test_a_copy_of_k400_on_another_mount_shares_its_pool_if_the_pool_is_named(pl
     elsewhere = tmp_path / "elsewhere"
     shutil.move(k400.videos, elsewhere)
     said = extract(
-        plfeat, cache, "--dataset", "mini-k200", "--root", str(elsewhere), "--lists", str(mini.lists), "--pool", "kinetics"
+        plfeat,
+        cache,
+        "--dataset",
+        "mini-k200",
+        "--root",
+        str(elsewhere),
+        "--lists",
+        str(mini.lists),
+        "--pool",
+        "kinetics",
     )
     assert (said["decoded"], said["reused"]) == (0, mini.count)
 

@@ -28,7 +28,6 @@ from typing import Any, Protocol
 import h5py
 import numpy as np
 
-
 HOME = Path(__file__).resolve().parents[2]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
 KEY = re.compile(r"^[0-9a-f]{32}(#t=[0-9.e+-]+,[0-9.e+-]*)?$")
@@ -55,7 +54,9 @@ def films() -> tuple[Path, ...]:
     command = [sys.executable, "-m", "plfeat_cli.main", "datasets", "make", "toy", "--out", str(folder / "toy")]
     done = subprocess.run([*command, "--videos", "240", "--seed", "5", "--quiet"], env=ENVIRONMENT, capture_output=True)
     assert done.returncode == 0, done.stderr
-    found = sorted((folder / "toy").rglob("*.mp4"), key=lambda path: (path.parent.name, path.parent.parent.name, path.name))
+    found = sorted(
+        (folder / "toy").rglob("*.mp4"), key=lambda path: (path.parent.name, path.parent.parent.name, path.name)
+    )
     assert len({path.read_bytes() for path in found}) == len(found) == 240
     return tuple(found)
 
@@ -284,7 +285,8 @@ def report(plfeat: Plfeat, out: Path, *runs: Path) -> list[dict[str, Any]]:
 def records(out: Path) -> dict[str, dict[str, Any]]:
     """Every run's record, by its folder under `out`."""
     return {
-        path.parent.relative_to(out).as_posix(): json.loads(path.read_text()) for path in sorted(out.rglob("record.json"))
+        path.parent.relative_to(out).as_posix(): json.loads(path.read_text())
+        for path in sorted(out.rglob("record.json"))
     }
 
 
@@ -486,7 +488,9 @@ def assigned(store: Path, name: str | None = None) -> dict[str, tuple[str, ...]]
 def shards(store: Path, *beginnings: str) -> dict[str, bytes]:
     """The files as they are, of the takes whose names begin so."""
     wanted = beginnings or ("",)
-    return {path.name: path.read_bytes() for path in sorted((store / "shards").iterdir()) if path.name.startswith(wanted)}
+    return {
+        path.name: path.read_bytes() for path in sorted((store / "shards").iterdir()) if path.name.startswith(wanted)
+    }
 
 
 def snapshot(folder: Path) -> dict[str, tuple[Any, ...]]:
@@ -526,5 +530,3 @@ def opened() -> Iterator[list[str]]:
         yield here
     finally:
         _opened = None
-
-
