@@ -1,5 +1,6 @@
 """Killed at any instant, in parts, merged, by two at once, and swept beside: the same bits of every video."""
 
+import itertools
 import json
 import os
 import random
@@ -147,7 +148,7 @@ def plans(zygote: Zygote, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     root = worlds.with_splits(folder / "mine", classes=5, train=4, test=2)
     found, begun = {}, None
     cache = folder / "whole"
-    for name, more in (("made", ("--views", "3")), ("grown", ("--views", "10"))):
+    for name, more in (("made", ("--views", "3", "--pool", "mine")), ("grown", ("--views", "10", "--pool", "mine"))):
         if name == "grown":
             begun = folder / "begun"
             shutil.copytree(cache, begun)
@@ -176,8 +177,8 @@ def test_killed_at_any_instant_the_same_command_finishes_it_to_the_same_bits(
     if plan.begun:
         shutil.copytree(plan.begun, cache)
     command = (
-        "extract", "--dataset", "folder", *plan.command, *worlds.MODEL, "--cache", str(cache), "--workers", "1", "--json",
-        "--quiet", "--pool", "mine",
+        "extract", "--dataset", "folder", *plan.command, *worlds.MODEL, "--cache", str(cache), "--workers", "1",
+        "--json", "--quiet",
     )  # fmt: skip
     instants = [plan.seconds * (number + 0.5) / 12.5 for number in range(13)]
     run = zygote.start(*command)
@@ -208,8 +209,8 @@ def test_killed_at_any_instant_the_same_command_finishes_it_to_the_same_bits(
 def test_killed_again_and_again_it_still_gets_there(zygote: Zygote, plans: dict[str, Plan], tmp_path: Path) -> None:
     plan, cache, draw = plans["made"], tmp_path / "cache", random.Random(0)
     command = (
-        "extract", "--dataset", "folder", *plan.command, *worlds.MODEL, "--cache", str(cache), "--workers", "1", "--json",
-        "--quiet", "--pool", "mine",
+        "extract", "--dataset", "folder", *plan.command, *worlds.MODEL, "--cache", str(cache), "--workers", "1",
+        "--json", "--quiet",
     )  # fmt: skip
     for _ in range(8):
         run = zygote.start(*command)
@@ -256,7 +257,7 @@ def test_of_a_slow_extraction_a_kill_never_loses_more_than_a_minute(zygote: Zygo
     arrivals.append(time.monotonic())
     assert len(seen) > 1, "96 videos are several units of work"
     assert finished or len(arrivals) > 2
-    assert max(later - earlier for earlier, later in zip(arrivals, arrivals[1:], strict=False)) <= 60
+    assert max(later - earlier for earlier, later in itertools.pairwise(arrivals)) <= 60
 
 
 # --------------------------------------------------------------------------------------------------- parts and merge
