@@ -135,7 +135,12 @@ def rewrite(path: Path, change: Callable[[Data, Data], None]) -> None:
     fit_text(path)
 
 
-FORMULAS = [("features",), ("features", "frame_index"), ("frame_index", "features"), ("features", "frame_index", "status")]
+FORMULAS = [
+    ("features",),
+    ("features", "frame_index"),
+    ("frame_index", "features"),
+    ("features", "frame_index", "status"),
+]
 
 
 def checksums(data: Data, formula: tuple[str, ...]) -> Any:
@@ -144,7 +149,11 @@ def checksums(data: Data, formula: tuple[str, ...]) -> Any:
         for place in range(len(pointers) - 1):
             crc = 0
             for name in formula:
-                one = slice(place, place + 1) if name == "status" else slice(int(pointers[place]), int(pointers[place + 1]))
+                one = (
+                    slice(place, place + 1)
+                    if name == "status"
+                    else slice(int(pointers[place]), int(pointers[place + 1]))
+                )
                 crc = zlib.crc32(np.ascontiguousarray(data[name][one]).tobytes(), crc)
             found.append(crc)
         return np.asarray(found, np.asarray(data["checksum"]).dtype)

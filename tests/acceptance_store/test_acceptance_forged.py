@@ -157,7 +157,9 @@ JUNK: dict[str, bytes] = {
 def test_junk_for_json_is_one_clear_line(plfeat: Plfeat, tmp_path: Path, file: str, junk: str) -> None:
     store = forge.copy(tmp_path)
     (store / file).write_bytes(JUNK[junk])
+    held = worlds.shards(store)
     judged(plfeat, store, tmp_path, "train", again=False)
+    assert worlds.shards(store) == held, "sweeping up is no reason to lose what may be mended"
 
 
 @pytest.mark.parametrize("file", ["manifest.json", "recipe.json"])
@@ -272,7 +274,9 @@ def test_a_forged_list_is_found_and_refused(plfeat: Plfeat, tmp_path: Path, forg
     judged(plfeat, store, tmp_path, "train", again=stays)
 
 
-@pytest.mark.parametrize("content", [b"", b"#", b"# {", b"# []\nname\n", b"\xff\xfe", b"# {}\n" + b"a," * 10**6, bytes(999)])
+@pytest.mark.parametrize(
+    "content", [b"", b"#", b"# {", b"# []\nname\n", b"\xff\xfe", b"# {}\n" + b"a," * 10**6, bytes(999)]
+)
 def test_junk_for_a_list_is_one_clear_line(plfeat: Plfeat, tmp_path: Path, content: bytes) -> None:
     store = forge.copy(tmp_path)
     (path,) = (store / "lists").glob("*.csv")
@@ -548,14 +552,19 @@ def test_a_forged_catalogue_is_found_and_breaks_nobody(plfeat: Plfeat, tmp_path:
     _, root = forge.sound()
     outside = worlds.snapshot(root)
     found_wrong(plfeat(*reads(store, tmp_path, "verify")))
-    for command in (*(reads(store, tmp_path, which) for which in ("info", "ls", "gc", "train")), forge.grows(store, root)):
+    for command in (
+        *(reads(store, tmp_path, which) for which in ("info", "ls", "gc", "train")),
+        forge.grows(store, root),
+    ):
         said = plfeat(*command)
         worlds.clean(said)
         assert said.code in (0, 3, 4), said.err
     assert worlds.snapshot(root) == outside
 
 
-@pytest.mark.parametrize("junk", ["\0", "{", "[]\n", '{"video": "\\u001b[31m", "error": "\\u001b[31m"}\n', "\x1b[31m\n"])
+@pytest.mark.parametrize(
+    "junk", ["\0", "{", "[]\n", '{"video": "\\u001b[31m", "error": "\\u001b[31m"}\n', "\x1b[31m\n"]
+)
 def test_a_forged_ledger_breaks_nobody(plfeat: Plfeat, tmp_path: Path, junk: str) -> None:
     store = forge.copy(tmp_path)
     (store / "ledger.jsonl").write_text(junk)
@@ -569,7 +578,9 @@ def test_a_forged_ledger_breaks_nobody(plfeat: Plfeat, tmp_path: Path, junk: str
 
 
 def test_counts_of_a_billion_take_no_memory(tmp_path: Path) -> None:
-    for number, change in enumerate((of_shard(videos=10**9), of_shard(rows=10**9), of_shard(videos=10**9, rows=8 * 10**9))):
+    for number, change in enumerate(
+        (of_shard(videos=10**9), of_shard(rows=10**9), of_shard(videos=10**9, rows=8 * 10**9))
+    ):
         store = forge.copy(tmp_path / str(number))
         edit(store / "manifest.json", change)
         for which, most in (("verify", 1.0), ("info", 1.0), ("train", 2.0)):
