@@ -490,3 +490,13 @@ def test_the_same_command_makes_again_what_is_damaged_and_never_reads_it(plfeat:
     assert said["decoded"] == 20
     assert plfeat("cache", "verify", str(store(cache)), "--quiet").code == 0
     assert bits(store(cache)) == whole
+
+
+def test_a_ray_cluster_makes_the_same_bits(plfeat: Plfeat, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    root = worlds.with_splits(tmp_path / "mine", classes=3)
+    extract(plfeat, tmp_path / "local", "--dataset", "folder", "--root", str(root), "--views", "3")
+    done = worlds.process(*line(root, tmp_path / "ray", "--views", "3", "--engine", "ray"), cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert bits(store(tmp_path / "ray")) == bits(store(tmp_path / "local"))
+    assert worlds.counted(json.loads(done.out))["decoded"] == 15
