@@ -153,6 +153,7 @@ def test_merge_writes_through_no_link_that_waits_where_it_writes(plfeat: Plfeat,
 # -------------------------------------------------------------------------------------------------------- forged names
 
 EVIL = [
+    "../../../../outside/{}",
     "../../../outside/{}",
     "../{}",
     "../lists/{}",

@@ -229,7 +229,7 @@ LISTS: dict[str, tuple[Callable[[dict[str, Any], list[list[str]]], None], bool]]
     "a label of 10**9": (put_in("class", "1000000000"), True),
     "a class that is none": (put_in("class", "no such class"), True),
     "a class that paints": (put_in("class", "\x1b[31mred"), True),
-    "another class": (lambda head, lines: lines[1].__setitem__(column(lines, "class"), lines[-1][column(lines, "class")]), False),
+    "another class": (lambda h, lines: put_in("class", lines[-1][column(lines, "class")])(h, lines), False),
     "train and test swapped": (swap_splits, False),
     "a split that is none": (put_in("split", "dev"), True),
     "a split with a newline": (put_in("split", "train\n"), True),
