@@ -46,7 +46,7 @@ def options(plfeat: Plfeat, monkeypatch: pytest.MonkeyPatch, *command: str) -> s
     [
         (
             "extract",
-            "dataset root lists names pool split folds name no-tower views test-views retry part",
+            "dataset root lists names pool split folds name no-tower views retry part",
             "fold templates",
         ),
         ("train", "dataset fold split folds names templates cache frozen", ""),
