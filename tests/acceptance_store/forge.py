@@ -189,6 +189,7 @@ def fit_text(path: Path) -> None:
 
 def reseal(plfeat: Plfeat, store: Path, rounds: int = 6) -> None:
     """Where `cache verify` names the hash that it found beside the one that it expected, write that one everywhere."""
+    gone = set[str]()
     for _ in range(rounds):
         said = plfeat("cache", "verify", str(store), "--quiet")
         if said.code == 0:
@@ -201,10 +202,11 @@ def reseal(plfeat: Plfeat, store: Path, rounds: int = 6) -> None:
         changed = False
         for line in (said.out + said.err).splitlines():
             words = HASH.findall(line)
-            fresh = [word for word in words if not any(old.startswith(word) for old in known)]
+            fresh = [word for word in words if word not in gone and not any(old.startswith(word) for old in known)]
             for new in fresh:
                 for old in [word for word in words if word in known and len(word) == len(new)]:
                     _swap(store, texts, old, new)
+                    gone.add(old)
                     changed = True
         if not changed:
             return
