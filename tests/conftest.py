@@ -29,7 +29,6 @@ from plfeat.toy.videos import make
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.fleet import Learner, Samples
 
-
 HOME = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{HOME}:{HOME / 'cli'}", "OMP_NUM_THREADS": "1"}
 """For commands run as processes of their own, from any folder."""

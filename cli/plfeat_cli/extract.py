@@ -35,7 +35,7 @@ class _Setting:
     @property
     def parameter(self) -> inspect.Parameter:
         about = typer.Option(f"--{self.option}", help=self.help, rich_help_panel=self.panel)
-        kind: Any = Annotated[self.kind | None, about]  # type: ignore[name-defined]
+        kind: Any = Annotated[self.kind | None, about]
         name = self.option.replace("-", "_")
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
@@ -54,7 +54,7 @@ _SETTINGS = (
     _Setting("preprocess", "preprocess.like", str, _WHAT, "On what pictures they were trained: TAG or MODEL:TAG."),
     _Setting("also", "also", list[str], _WHAT, "Keep besides: pre, the features before the projection."),
     _Setting("frames", "sample.frames", int, _FRAMES, "Frames of a view, one a segment. Default: 8."),
-    _Setting("views", "sample.views", int, _FRAMES, "Random views of training videos, besides the centre. Default: none."),
+    _Setting("views", "sample.views", int, _FRAMES, "Random views of training videos, besides the centre."),
     _Setting("test-views", "sample.test_views", int, _FRAMES, "The same of the other videos."),
     _Setting("augment", "augment", str, _FRAMES, "Change training views: flip, rand (RandAugment) or rand+flip."),
     _Setting("fps", "sample.fps", float, _FRAMES, "Dense, besides: so many frames a second."),

@@ -100,7 +100,7 @@ def _rows(value: torch.Tensor, at_R: NDArray[np.int64]) -> Any:
 
 
 def _require_finite(features_RX: NDArray[Any], take: Take, keys: list[str], lengths: list[int]) -> None:
-    finite_R = np.isfinite(unpack(features_RX)).reshape(len(features_RX), -1).all(axis=1)
+    finite_R = np.isfinite(unpack(features_RX)).all(axis=tuple(range(1, features_RX.ndim)))
     if not finite_R.all():
         first = keys[int(np.repeat(np.arange(len(keys)), lengths)[~finite_R][0])]
         raise PlfeatError(

@@ -38,10 +38,11 @@ class Estimate:
     unreadable: int
 
 
-def preprocess_deviation(kit: Kit, lacks: Wanted, files: Files, means: Means) -> dict[str, Any]:
+def preprocess_deviation(kit: Kit, want: Wanted, files: Files, means: Means) -> dict[str, Any]:
     """Cosines between features of the fast and of open_clip's own preprocess, over a few pictures of these videos."""
+    here = {key: takes for key, takes in want.items() if key.partition("#")[0] in files}
     with kit.crew(replace(means, workers=1), 1) as crew:
-        pictures = [_middle(clip) for clip in _look(crew, lacks, files, _FEW) if not clip.answer.error]
+        pictures = [_middle(clip) for clip in _look(crew, here, files, _FEW) if not clip.answer.error]
     return deviation(kit.encoder, kit.backbone.preprocess, pictures)
 
 

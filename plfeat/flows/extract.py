@@ -104,7 +104,9 @@ def prepare(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, tel
     with stage(tick, MODEL):
         kit = gather(config, open_backbone)
     folder = folder_of(cache_root, pool_of(found.videos, config.pool, known), kit.recipe)
-    found = replace(found, videos=divided(found.videos, config, folder, tell))
+    before = _before(found.videos, folder)
+    videos = found.videos if root.exists() else _with_classes_of(before, found.videos)
+    found = replace(found, videos=divided(videos, before, config, tell))
     takes = takes_of(config.sample, config.augment, config.also)
     _require_videos_for_views(found.videos, config)
     return Work(kit, found, folder, takes, wanted(found.videos, takes))
@@ -130,7 +132,7 @@ def _extract(work: Work, growth: Growth, means: Means, tick: Tick, tell: Tell, s
     todo = rest_of(work.chunks(means.part), lacks)
     speed, decoded = Speed(means.workers), set[str]()
     if todo:
-        speed = make(work.kit, growth, todo, work.found.files, means, tick, tell, decoded)
+        speed = make(work.kit, growth, todo, work.want, work.found.files, means, tick, tell, decoded)
     growth.put_list(work.videos, work.takes)
     keep_texts(growth, work.kit, work.videos.words, work.kit.config.tower, tick, tell)
     with stage(tick, "closing the books"):
@@ -158,6 +160,7 @@ def make(
     kit: "Kit",
     growth: Growth,
     todo: list[Chunk],
+    want: Wanted,
     files: dict[str, Any],
     means: Means,
     tick: Tick,
@@ -170,12 +173,10 @@ def make(
     from plfeat.extract.make import make_here, make_on_ray
     from plfeat.flows.backbones import open_backbone
 
-    first = not growth.known_makers
     require_alike(growth, kit, files, means, tick, tell)
-    if first:
-        lacks = {key: takes for chunk in todo for key, takes in chunk.takes.items()}
+    if not any("preprocess" in maker.get("compared", ()) for maker in growth.all_makers()):
         with stage(tick, LOOKING):
-            deviation = preprocess_deviation(kit, lacks, files, means)
+            deviation = preprocess_deviation(kit, want, files, means)
         growth.makers.append({**kit.maker, "compared": {"preprocess": deviation}})
 
     def still(chunk: Chunk) -> Chunk:
@@ -246,10 +247,9 @@ def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], keep_tower: b
             tell(f"the text tower is not kept: {error}")
 
 
-def divided(videos: VideoList, config: ExtractConfig, folder: Path, tell: Tell) -> VideoList:
-    """The list with its splits: as they were asked for, or as the store's list of that name was divided; a video that
-    it knows keeps its place."""
-    before = _before(videos, folder)
+def divided(videos: VideoList, before: VideoList | None, config: ExtractConfig, tell: Tell) -> VideoList:
+    """The list with its splits: as they were asked for, or as the one before it was divided; a video that it knows
+    keeps its place."""
     if config.folds is not None:
         return assign.folds(videos, config.folds, before=before)
     if config.split is not None:
@@ -273,6 +273,17 @@ def _before(videos: VideoList, folder: Path) -> VideoList | None:
         return store.read_list(videos.name) if videos.name in store.lists else None
     except CacheError:
         return None
+
+
+def _with_classes_of(before: VideoList | None, videos: VideoList) -> VideoList:
+    """Where the folder is gone, so is the table of its classes: they keep their order, strata and mirrors."""
+    if before is None or sorted(before.classes) != sorted(videos.classes):
+        return videos
+    label = {name: number for number, name in enumerate(before.classes)}
+    there = [label[name] for name in videos.classes]
+    rows = tuple(replace(row, label=there[row.label]) if row.label >= 0 else row for row in videos.rows)
+    words = tuple(videos.words[there.index(number)] for number in range(len(there)))
+    return replace(videos, rows=rows, classes=before.classes, words=words, stratum=before.stratum, mirror=before.mirror)
 
 
 def _at(hints: dict[str, Any], root: Path, pool: str | None, known: dict[Path, list[Any]]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def mend(folder: Path, root: Path | None, weights: Path | None, means: Means, ti
             )
         todo = rest_of(cut(want, None, FRAMES[kit.encoder.device.type]), lacks)
         if todo:
-            make(kit, growth, todo, files, means, tick, tell, set())
+            make(kit, growth, todo, want, files, means, tick, tell, set())
         _mend_texts(growth, kit, [videos for videos, _ in lists], tick, tell)
         growth.finish()
 

@@ -34,13 +34,7 @@ Open = Callable[[str, str | None, str | None, Mapping[str, Any] | None], Backbon
 _MOST_AHEAD = 256  # videos
 _BATCH = {"cuda": 256, "cpu": 32}  # frames; a CPU gains nothing from more
 _OTHER = {"decord": "pyav", "pyav": "decord"}
-_LIBRARIES = {
-    "pyav": "av",
-    "decord": "decord",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "open_clip": "open_clip_torch",
-}
+_LIBRARIES = ("av", "decord", "torch", "torchvision", "open_clip_torch")
 
 
 def local_device(wanted: str | None, environment: Mapping[str, str] = os.environ) -> str:

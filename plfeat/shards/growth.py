@@ -164,7 +164,7 @@ class Growth:
     @property
     def known_makers(self) -> list[dict[str, Any]]:
         """Those of the shards that are there, and those that were compared with them."""
-        return [{key: fact for key, fact in maker.items() if key != "compared"} for maker in self._all_makers()]
+        return [{key: fact for key, fact in maker.items() if key != "compared"} for maker in self.all_makers()]
 
     def index(self, take: Take) -> Index:
         if take not in self._indices:
@@ -248,7 +248,7 @@ class Growth:
                 "shards": entries,
                 "lists": lists,
                 "texts": [{"name": name, "sha256": self._text_hash(name)} for name in self._text_names()],
-                "makers": self._all_makers(),
+                "makers": self.all_makers(),
             }
             write_json(place(self.folder, MANIFEST), manifest)
         return open_store(self.folder)
@@ -271,7 +271,7 @@ class Growth:
         ordered = dict(reasons.most_common())
         return Tally(len(videos.rows), failed + len(missing), len(missing), doubtful, unmade, ordered)
 
-    def _all_makers(self) -> list[dict[str, Any]]:
+    def all_makers(self) -> list[dict[str, Any]]:
         """Each once, with what came of comparing it with the others, if it was (`compared`)."""
         made = [dict(opened.shard.maker) for opened in self._shards.values()]
         found: dict[str, dict[str, Any]] = {}

@@ -48,6 +48,8 @@ def read_shard(path: Path) -> tuple[Shard, str, np.ndarray]:
         recipe=words["recipe"],
         maker=maker,
     )
+    if shard.name != path.name:
+        raise CacheError(f"{path}: its name is not that of what it holds, {shard.name}")
     return shard, said["seal"], arrays["checksum"]
 
 

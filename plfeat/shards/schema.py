@@ -61,7 +61,7 @@ class Shard:
     @property
     def name(self) -> str:
         """Of its file. Two shards of the same videos, of which the same ones failed, have the same name."""
-        told = json.dumps([self.video_N, self.status_N.tolist(), sorted(self.maker.items())])
+        told = json.dumps([self.video_N, self.status_N.tolist(), dict(self.maker)], sort_keys=True)
         return f"{self.take.name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.h5"
 
     @property
