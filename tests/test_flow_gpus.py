@@ -10,16 +10,14 @@ import torch
 from plfeat.backbone.vision import FrameEncoder
 from plfeat.config import ExtractConfig
 from plfeat.errors import PlfeatError
+from plfeat.extract.make import _needs, _share
 from plfeat.flows.backbones import open_backbone
-from plfeat.flows.bench import counted
 from plfeat.flows.extract import extract
-from plfeat.flows.make import _needs, _share
-from plfeat.flows.train import train_frozen
-from plfeat.flows.work import Means, local_device
+from plfeat.frames.kit import local_device
+from plfeat.means import Means
 from plfeat.presets import train_config
 from plfeat.records import silent
 from plfeat.settings import build
-from plfeat.shards.reader import Cache
 from plfeat.train.fleet import Fleet
 
 FULL = (
@@ -95,7 +93,7 @@ def test_an_extraction_that_does_not_fit_names_the_batch_and_what_that_means(
         extract(build(ExtractConfig, dataset="toy", model="toy"), toy_folder, tmp_path, silent)
     assert str(caught.value) == (
         "the GPU's memory is too small (Tried to allocate 2.50 GiB, total capacity of 7.79 GiB); --set batch=16 takes "
-        "less (the batch is part of a cache's name: it becomes another cache)"
+        "less"
     )
 
 
@@ -110,8 +108,10 @@ def test_an_extraction_that_does_not_fit_names_the_batch_and_what_that_means(
     ],
 )
 def test_a_fleet_that_does_not_fit_names_its_seeds_and_its_batch(
-    seeds: str, said: str, toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seeds: str, said: str, toy_cache: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from plfeat.flows.train import train_frozen
+
     monkeypatch.setattr(Fleet, "step", _too_small)
     with pytest.raises(PlfeatError) as caught:
         train_frozen(train_config("vit", overrides=[f"seeds={seeds}"]), toy_cache, tmp_path, silent)
@@ -121,6 +121,8 @@ def test_a_fleet_that_does_not_fit_names_its_seeds_and_its_batch(
 def test_the_count_of_operations_sees_fused_attention() -> None:
     """Of the toy tower by hand: patches, and in every block four products of the width, two of the MLP, two of the
     attention; the last projection."""
+    from plfeat.flows.bench import counted
+
     backbone = open_backbone("toy", None)
     encoder: Any = FrameEncoder(backbone.model, backbone.preprocess)
     visual: Any = backbone.model.visual

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT
 
-from plfeat.shards.reader import open_cache
+from plfeat.shards.store import open_store
 from plfeat_cli.main import main
 
 VERBS = "throwing catching cleaning folding opening painting pushing riding shaking tasting"
@@ -76,17 +76,18 @@ def test_the_official_layout_is_extracted_and_what_is_missing_or_broken_is_named
     assert (k400.missing, bad) == (4, 8)
     assert main(["extract", "--dataset", "k400", "--model", "toy"]) == 0
     out, err = capfd.readouterr()
-    cache = open_cache(tmp_path / out.strip())
-    assert len(cache.classes) == k400.classes
-    assert cache.spec["dataset"]["splits"] == {"train": 2 * k400.classes, "val": k400.classes}
-    assert f"{k400.videos - bad} of {k400.videos} videos" in err
+    store = open_store(tmp_path / out.strip())
+    listed = store.read_list("k400")
+    assert len(listed.classes) == k400.classes
+    assert [len(listed.of(split)) for split in ("train", "val")] == [2 * k400.classes, k400.classes]
+    assert f"{k400.videos} videos, " in err
     assert f"{bad} failed ({k400.missing} of them missing)" in err
     assert "the file does not exist" in err
     assert "the file is empty" in err
-    ledger = [json.loads(line) for line in (cache.path / "ledger.jsonl").read_text().splitlines()]
+    ledger = [json.loads(line) for line in (store.path / "ledger.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in ledger].count("find") == 4
-    assert cache.read("train").missing + cache.read("val").missing == 8
-    assert cache.evaluation == "val"
+    assert len([row for row in listed.rows if not row.video]) == 4
+    assert listed.evaluation() == "val"
 
 
 def test_checking_it_names_what_is_missing_and_unexpected_and_exits_3(

@@ -1,6 +1,7 @@
 """Extraction on a real Ray cluster of two nodes, one of which dies; and what one task makes, without a cluster."""
 
 import json
+import pickle
 import subprocess
 import sys
 import time
@@ -13,10 +14,13 @@ from conftest import ENVIRONMENT, ONE
 
 from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError
-from plfeat.flows.make import _make_one
-from plfeat.flows.work import prepare
+from plfeat.extract.make import make_one
+from plfeat.flows.backbones import open_backbone
+from plfeat.flows.extract import prepare
+from plfeat.records import silent
 from plfeat.settings import build
-from plfeat.shards.reader import Cache
+from plfeat.shards.store import Store
+from plfeat.shards.writer import shard_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
@@ -41,7 +45,7 @@ def _shards(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_a_cluster_that_loses_a_node_midway_makes_the_same_bytes(
-    cluster: Any, toy_cache: Cache, toy_folder: Path, tmp_path: Path
+    cluster: Any, toy_store: Store, toy_folder: Path, tmp_path: Path
 ) -> None:
     node = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
     command = [*PLFEAT, "extract", "--dataset", "toy", "--root", str(toy_folder), "--set", "shard=32", "--json"]
@@ -55,27 +59,24 @@ def test_a_cluster_that_loses_a_node_midway_makes_the_same_bytes(
     assert run.returncode == 0, err
     said = json.loads(out)
     assert said["complete"]
-    assert Path(tmp_path / said["path"]).name == toy_cache.path.name
-    assert _shards(tmp_path / said["path"]) == _shards(toy_cache.path)
-    assert (tmp_path / said["path"] / "manifest.json").read_bytes() == (toy_cache.path / "manifest.json").read_bytes()
+    assert Path(tmp_path / said["path"]).name == toy_store.path.name
+    assert _shards(tmp_path / said["path"]) == _shards(toy_store.path)
+    assert (tmp_path / said["path"] / "manifest.json").read_bytes() == (toy_store.path / "manifest.json").read_bytes()
 
 
 def test_what_a_task_of_the_cluster_is_given_is_enough_for_the_same_bytes(
-    small_cache: Cache, small_folder: Path
+    small_store: Store, small_folder: Path, tmp_path: Path
 ) -> None:
     config = build(ExtractConfig, dataset="toy", model="toy", shard=8)
-    work = prepare(config, small_folder)
-    for portion in work.portions[1:4:2]:
-        given = (
-            config.model_dump(mode="json"),
-            work.kit.about,
-            portion,
-            {v.id: work.sizes[v.id] for v in portion.videos},
-        )
-        made = _make_one(*json.loads(json.dumps(given[:2])), *given[2:], ONE)
-        assert made.image == (small_cache.path / "shards" / portion.name).read_bytes()
-    with pytest.raises(CacheError, match=r"a machine of the cluster .*sampler\.frames"):
-        _make_one(given[0] | {"sample": {"frames": 4}}, *given[1:], ONE)
+    work = prepare(config, small_folder, tmp_path, silent)
+    for chunk in work.chunks()[1:4:2]:
+        plain = json.loads(json.dumps([config.model_dump(mode="json"), work.kit.recipe.as_dict()]))
+        files = {key: work.found.files[key] for key in chunk.takes}
+        given = pickle.loads(pickle.dumps((*plain, chunk, files, ONE, open_backbone)))
+        (made,) = make_one(*given).shards
+        assert shard_bytes(made) == (small_store.path / "shards" / made.name).read_bytes()
+    with pytest.raises(CacheError, match=r"a machine of the cluster .*dtype"):
+        make_one(given[0] | {"dtype": "float32"}, *given[1:])
 
 
 def test_no_cluster_at_an_address_is_one_line(

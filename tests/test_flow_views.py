@@ -1,94 +1,124 @@
-"""What an extraction can be asked for: views, augmentation, dense frames, other types, features not projected."""
+"""Takes of a video: centre, random views, augmented, dense, trimmed; types; and what is refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import odd_videos as odd
 import pytest
 import torch
 from conftest import ONE
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from plfeat.config import ExtractConfig
-from plfeat.errors import CacheError, UsageError
-from plfeat.flows.extract import extract
+from plfeat.errors import UsageError
+from plfeat.flows.extract import Extraction, extract, prepare
 from plfeat.means import Means, parse_part
-from plfeat.flows.work import prepare
+from plfeat.recipe import Take
 from plfeat.records import silent
 from plfeat.settings import build
 from plfeat.shards.hdf5 import pack, unpack
-from plfeat.shards.reader import Cache, open_cache
-from plfeat.shards.schema import Shard
-from plfeat.train.build import pool
+from plfeat.shards.store import Store, open_store
 from plfeat.video.augment import augment
-from plfeat.video.sampling import Sampler
+from plfeat.video.sampling import choose
 
 
-def make(small_folder: Path, cache: Path, **settings: Any) -> Cache:
+def make(root: Path, cache: Path, **settings: Any) -> Extraction:
     config = build(ExtractConfig, settings={"dataset": "toy", "shard": 24, **settings})
-    return open_cache(extract(config, small_folder, cache, silent, ONE).path)
+    return extract(config, root, cache, silent, ONE)
 
 
-def shard(cache: Cache, split: str) -> Shard:
-    return cache.shard(next(entry for entry in cache.manifest["shards"] if entry["split"] == split))
+def stored(done: Extraction) -> Store:
+    return open_store(done.path)
 
 
-def test_training_videos_have_views_and_the_others_one_plain_look(small_folder: Path, tmp_path: Path) -> None:
-    cache = make(small_folder, tmp_path, **{"sample.views": 3, "sample.frames": 4})
-    train, test = cache.read("train"), cache.read("test")
-    assert train.features_NVTD.shape[1:3] == (3, 4)
-    assert test.features_NVTD.shape[1:3] == (1, 4)
-    held = shard(cache, "train")
-    rows = slice(*held.video_ptr[:2])
-    assert held.view_R[rows].tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    chosen = Sampler(frames=4).choose(np.arange(24) / 12, held.id_N[0], 3)
-    assert held.frame_index_R[rows].tolist() == np.concatenate(chosen).tolist()
-    average = pool(torch.from_numpy(train.features_NVTD))
-    parts = [torch.nn.functional.normalize(torch.from_numpy(v).float().mean(1), dim=-1) for v in _views(train)]
-    torch.testing.assert_close(average, sum(parts) / 3)
+def keys(store: Store, split: str) -> list[str]:
+    return [row.video for row in store.read_list("toy").of(split)]
 
 
-def _views(frames: Any) -> list[np.ndarray]:
-    return [frames.features_NVTD[:, view] for view in range(frames.features_NVTD.shape[1])]
+def read(store: Store, split: str, take: Take) -> NDArray[Any]:
+    return store.rows(keys(store, split), take).read()
 
 
-def test_ten_random_samples_of_every_test_video(small_folder: Path, tmp_path: Path) -> None:
-    cache = make(small_folder, tmp_path, **{"sample.test_views": 10})
-    assert cache.read("test").features_NVTD.shape[1:3] == (10, 8)
-    assert cache.read("train").features_NVTD.shape[1:3] == (1, 8)
+def frame_index(store: Store, key: str, take: Take) -> list[int]:
+    found = store.index(take).shard(key)
+    assert found
+    shard, number = found[0].shard, found[1]
+    rows: list[int] = shard.frame_index_R[slice(*shard.video_ptr[number : number + 2])].tolist()
+    return rows
 
 
-def test_more_views_leave_the_first_ones_as_they_are(small_folder: Path, tmp_path: Path) -> None:
-    few, more = (make(small_folder, tmp_path, **{"sample.views": count}).read("train") for count in (2, 4))
-    np.testing.assert_allclose(few.features_NVTD, more.features_NVTD[:, :2], rtol=2e-3, atol=2e-3)
+def random(view: int, frames: int = 8, augment: str = "none") -> Take:
+    return Take("random", frames, view=view, augment=augment)
 
 
-def test_dense_frames_are_ragged_and_read_video_by_video(small_folder: Path, tmp_path: Path) -> None:
-    cache = make(small_folder, tmp_path, **{"sample.every": 5})
-    videos = cache.videos("test")
-    assert len(videos) == 24
-    assert {len(rows) for rows in videos.values()} == {5}  # 24 frames: 0, 5, 10, 15, 20
-    capped = make(small_folder, tmp_path, **{"sample.fps": 12.0, "sample.cap": 7})
-    assert {len(rows) for rows in capped.videos("train").values()} == {7}
+def test_training_videos_have_random_views_beside_the_centre_that_all_have(small_folder: Path, tmp_path: Path) -> None:
+    store = stored(make(small_folder, tmp_path, **{"sample.views": 3, "sample.frames": 4}))
+    train, test = keys(store, "train"), keys(store, "test")
+    assert set(store.takes) == {Take(frames=4), *(random(view, 4) for view in range(3))}
+    assert not store.lacks([*train, *test], Take(frames=4))
+    for view in range(3):
+        assert store.lacks([*train, *test], random(view, 4)) == test
+        expected = choose(random(view, 4), np.arange(24) / 12, train[0]).tolist()
+        assert frame_index(store, train[0], random(view, 4)) == expected
+    assert store.lists["toy"].takes["train"] == (Take(frames=4), *(random(view, 4) for view in range(3)))
+    assert store.lists["toy"].takes["other"] == (Take(frames=4),)
 
 
-def test_videos_of_different_length_are_not_trained_on_in_silence(tmp_path: Path) -> None:
-    import odd_videos as odd
+def test_ten_random_views_of_every_test_video(small_folder: Path, tmp_path: Path) -> None:
+    store = stored(make(small_folder, tmp_path, **{"sample.test_views": 10}))
+    assert not store.lacks(keys(store, "test"), random(9))
+    assert store.lacks(keys(store, "train"), random(0)) == keys(store, "train")
 
+
+def test_more_views_cost_the_training_videos_alone_and_leave_what_is_there_as_it_is(
+    small_folder: Path, tmp_path: Path
+) -> None:
+    """A store that grew, against one that was made at once."""
+    decoded, before = [], dict[str, bytes]()
+    for views in (1, 2, 5):
+        done = make(small_folder, tmp_path / "grown", **{"sample.views": views})
+        decoded.append(done.decoded)
+        files = {path.name: path.read_bytes() for path in (done.path / "shards").iterdir()}
+        assert before.items() <= files.items()
+        before = files
+    assert decoded == [48, 24, 24]
+    grown, whole = stored(done), stored(make(small_folder, tmp_path / "whole", **{"sample.views": 5}))
+    assert set(grown.takes) == set(whole.takes)
+    for take in whole.takes:
+        np.testing.assert_array_equal(read(grown, "train", take), read(whole, "train", take))
+    assert make(small_folder, tmp_path / "grown", **{"sample.views": 5}).decoded == 0
+
+
+def test_dense_frames_are_ragged_and_beside_the_centre(small_folder: Path, tmp_path: Path) -> None:
+    store = stored(make(small_folder, tmp_path, **{"sample.every": 5}))
+    dense = Take("dense", every=5)
+    assert set(store.takes) == {Take(), dense}
+    assert set(store.rows(keys(store, "test"), dense).length_N.tolist()) == {5}  # 24 frames: 0, 5, 10, 15, 20
+    done = make(small_folder, tmp_path, **{"sample.fps": 12.0, "sample.cap": 7})
+    assert done.decoded == 48
+    capped = Take("dense", fps=12.0, cap=7)
+    assert set(stored(done).rows(keys(store, "train"), capped).length_N.tolist()) == {7}
+
+
+def test_dense_videos_have_their_own_lengths(tmp_path: Path) -> None:
     for name, length in (("short", 10), ("long", 40)):
         (tmp_path / "videos" / name).mkdir(parents=True)
         odd.video(tmp_path / "videos" / name / "a.mp4", odd.pictures(length))
     config = build(ExtractConfig, dataset="folder", model="toy", settings={"sample.every": 4})
-    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE).path)
-    assert {name: len(rows) for name, rows in cache.videos("test").items()} == {"long/a.mp4": 10, "short/a.mp4": 3}
-    with pytest.raises(CacheError, match="3 to 10 frames"):
-        cache.read("test")
+    store = stored(extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE))
+    rows = {row.name: row.video for row in store.read_list("videos").rows}
+    dense = Take("dense", every=4)
+    assert {name: len(frame_index(store, key, dense)) for name, key in rows.items()} == {
+        "long/a.mp4": 10,
+        "short/a.mp4": 3,
+    }
 
 
 def test_a_trimmed_list_makes_a_video_of_each_segment(tmp_path: Path) -> None:
-    import odd_videos as odd
-
     odd.video(tmp_path / "film.mp4", odd.pictures(72))  # 24 frames a second
     rows = ["path,label,start,end", "film.mp4,first,0,1", "film.mp4,last,2,3", "film.mp4,beyond,7,9"]
     (tmp_path / "list.csv").write_text("\n".join(rows))
@@ -96,35 +126,40 @@ def test_a_trimmed_list_makes_a_video_of_each_segment(tmp_path: Path) -> None:
         ExtractConfig, dataset="csv", model="toy", lists=tmp_path / "list.csv", settings={"sample.frames": 3}
     )
     done = extract(config, tmp_path, tmp_path / "cache", silent, ONE)
-    held = shard(open_cache(done.path), "test")
-    found = dict(zip(held.id_N, np.split(held.frame_index_R, held.video_ptr[1:-1]), strict=True))
-    assert found["film.mp4#t=0,1"].tolist() == [4, 12, 20]
-    assert found["film.mp4#t=2,3"].tolist() == [52, 60, 68]
-    assert done.tally.reasons == {"no frame starts between #.# s and #.# s": 1}
+    store, take = stored(done), Take(frames=3)
+    found = {row.start: row.video for row in store.read_list("list").rows}
+    assert found[2.0].endswith("#t=2,3")
+    assert frame_index(store, found[0.0], take) == [4, 12, 20]
+    assert frame_index(store, found[2.0], take) == [52, 60, 68]
+    assert done.reasons == {"no frame starts between #.# s and #.# s": 1}
+    (tmp_path / "film.mp4").rename(tmp_path / "other.mp4")
+    (tmp_path / "list.csv").write_text("\n".join(rows).replace("film", "other"))
+    assert extract(config, tmp_path, tmp_path / "cache", silent, ONE).decoded == 0
 
 
 def test_features_before_the_projection_lead_to_those_after_it(small_folder: Path, tmp_path: Path) -> None:
-    cache = make(small_folder, tmp_path, also=["pre"], dtype="float32")
-    kit = prepare(build(ExtractConfig, dataset="toy"), small_folder).kit
-    held = shard(cache, "test")
+    done = make(small_folder, tmp_path, also=["pre"], dtype="float32")
+    kit = prepare(build(ExtractConfig, dataset="toy"), small_folder, tmp_path / "none", silent).kit
+    after, before = (read(stored(done), "test", take) for take in (Take(), Take(output="pre")))
     projection = kit.backbone.model.visual.proj.numpy()
-    np.testing.assert_allclose(held.more["pre"] @ projection, held.features_RD, rtol=1e-4, atol=1e-5)
-    plain = make(small_folder, tmp_path, dtype="float32")
-    np.testing.assert_allclose(shard(plain, "test").features_RD, held.features_RD, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(before @ projection, after, rtol=1e-4, atol=1e-5)
+    assert make(small_folder, tmp_path, dtype="float32").decoded == 0  # the plain features are there
+    plain = make(small_folder, tmp_path / "plain", dtype="float32")
+    np.testing.assert_allclose(read(stored(plain), "test", Take()), after, rtol=1e-4, atol=1e-5)
 
 
 def test_every_patch_can_be_kept(small_folder: Path, tmp_path: Path) -> None:
-    cache = make(small_folder, tmp_path, also=["patch"], **{"sample.frames": 1})
-    held = shard(cache, "test")
-    assert held.more["patch"].shape == (24, 16, 128)  # the width before the projection
+    store = stored(make(small_folder, tmp_path, also=["patch"], **{"sample.frames": 1}))
+    patches = read(store, "test", Take(frames=1, output="patch"))
+    assert patches.shape == (24, 1, 16, 128)  # the width before the projection
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_other_types_hold_the_same_numbers(small_cache: Cache, small_folder: Path, tmp_path: Path, dtype: str) -> None:
-    other = make(small_folder, tmp_path, dtype=dtype).read("test")
+def test_other_types_hold_the_same_numbers(small_store: Store, small_folder: Path, tmp_path: Path, dtype: str) -> None:
+    other = read(stored(make(small_folder, tmp_path, dtype=dtype)), "test", Take())
     close = {"float32": 2e-3, "bfloat16": 1e-2}[dtype]
-    assert other.features_NVTD.dtype == np.float32
-    np.testing.assert_allclose(other.features_NVTD, small_cache.read("test").features_NVTD, rtol=close, atol=close)
+    assert other.dtype == np.float32
+    np.testing.assert_allclose(other, read(small_store, "test", Take()), rtol=close, atol=close)
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=20))
@@ -135,34 +170,43 @@ def test_bfloat16_is_rounded_as_torch_rounds_it(values: list[float]) -> None:
     assert np.array_equal(unpack(pack(floats, "bfloat16")), expected, equal_nan=True)
 
 
-def test_a_video_that_only_the_other_decoder_reads_is_recorded_with_it(small_folder: Path, tmp_path: Path) -> None:
-    import odd_videos as odd
-
+def test_a_video_that_only_the_other_decoder_reads_is_recorded_with_it(tmp_path: Path) -> None:
+    """Its failure is remembered; the fallback is tried when asked to try again."""
     (tmp_path / "videos" / "act").mkdir(parents=True)
     odd.video(tmp_path / "videos" / "act" / "a.mp4", odd.pictures(12))
     odd.video(tmp_path / "videos" / "act" / "b.mp4", odd.pictures(12), "av1")
-    for fallback, failed, decoders in ((False, 1, ("decord", "decord")), (True, 0, ("decord", "pyav"))):
-        config = build(ExtractConfig, dataset="folder", model="toy", decoder="decord", fallback=fallback)
-        done = extract(config, tmp_path / "videos", tmp_path / str(fallback), silent, ONE)
-        assert done.tally.failed == failed
-        assert shard(open_cache(done.path), "test").decoder_N == decoders
+    plain, more = (
+        build(ExtractConfig, dataset="folder", model="toy", decoder="decord", fallback=fallback)
+        for fallback in (False, True)
+    )
+    retry = Means(workers=1, retry=True)
+    found = []
+    for config, means in ((plain, ONE), (plain, ONE), (more, ONE), (more, retry), (more, ONE), (plain, retry)):
+        done = extract(config, tmp_path / "videos", tmp_path / "c", silent, means)
+        found.append((done.decoded, done.failed))
+    assert found == [(2, 1), (0, 1), (0, 1), (1, 0), (0, 0), (0, 0)]
+    index = stored(done).index(Take())
+    decoders = [opened.shard.decoder_N[number] for opened, number in map(index.shard, index.where)]  # type: ignore[misc]
+    assert sorted(decoders) == ["decord", "pyav"]
 
 
-def test_retrying_makes_only_shards_with_failures_again(small_folder: Path, tmp_path: Path) -> None:
-    import shutil
-
+def test_trying_again_makes_only_what_failed(small_folder: Path, tmp_path: Path) -> None:
+    """As when a network disk was ill while a file that is sound was read."""
     root = tmp_path / "videos"
     shutil.copytree(small_folder, root)
     victim = sorted((root / "test").rglob("*.mp4"))[0]
-    content = victim.read_bytes()
-    victim.write_bytes(bytes(len(content)))  # a disk that was briefly ill: the size is right
+
+    def ill(stage: str, done: int, total: int, note: str = "", /) -> None:
+        if stage == "loading the model" and done == total:
+            victim.rename(tmp_path / "away.mp4")
+
     config = build(ExtractConfig, dataset="toy", shard=8)
-    first = extract(config, root, tmp_path / "c", silent, ONE)
-    victim.write_bytes(content)
+    first = extract(config, root, tmp_path / "c", ill, ONE)
+    (tmp_path / "away.mp4").rename(victim)
     again = extract(config, root, tmp_path / "c", silent, ONE)
-    assert (first.tally.failed, again.tally.failed, again.reused) == (1, 1, again.shards)
+    assert (first.decoded, first.failed, again.decoded, again.failed) == (48, 1, 0, 1)
     retried = extract(config, root, tmp_path / "c", silent, Means(workers=1, retry=True))
-    assert (retried.tally.failed, retried.reused) == (0, retried.shards - 1)
+    assert (retried.decoded, retried.reused, retried.failed) == (1, 47, 0)
 
 
 PICTURES = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -184,25 +228,34 @@ def test_a_flip_is_a_flip_about_half_of_the_time() -> None:
     assert 70 < sum(flipped) < 130
 
 
-def test_augmented_views_differ_from_plain_ones(tmp_path: Path) -> None:
-    import odd_videos as odd
-
+def test_augmented_views_differ_from_plain_ones_and_stand_beside_them(tmp_path: Path) -> None:
     for split in ("train", "test"):
         (tmp_path / "videos" / split / "act").mkdir(parents=True)
-        odd.video(tmp_path / "videos" / split / "act" / "a.mp4", odd.pictures(24))
-    found = {}
+        odd.video(tmp_path / "videos" / split / "act" / "a.mp4", odd.pictures(24, seed=len(split)))
     for kind in ("none", "rand+flip"):
         config = build(ExtractConfig, dataset="folder", model="toy", augment=kind, settings={"sample.views": 2})
-        cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "c", silent, ONE).path)
-        found[kind] = cache.read("train").features_NVTD, cache.read("test").features_NVTD
-    assert not np.allclose(found["none"][0], found["rand+flip"][0], atol=1e-2)
-    np.testing.assert_allclose(found["none"][1], found["rand+flip"][1], atol=2e-3)
+        done = extract(config, tmp_path / "videos", tmp_path / "c", silent, ONE)
+        assert done.decoded == (2 if kind == "none" else 1)
+    store = stored(done)
+    (row,) = store.read_list("videos").of("train")
+    plain, changed = (store.rows([row.video], random(1, augment=kind)).one(0) for kind in ("none", "rand+flip"))
+    assert frame_index(store, row.video, random(1)) == frame_index(store, row.video, random(1, augment="rand+flip"))
+    assert not np.allclose(plain, changed, atol=1e-2)
 
 
-def test_flips_are_refused_where_left_and_right_are_classes(small_folder: Path) -> None:
+def test_flips_are_refused_where_left_and_right_are_classes(small_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="tells left from right"):
-        prepare(build(ExtractConfig, dataset="toy", augment="flip", settings={"sample.views": 2}), small_folder)
-    prepare(build(ExtractConfig, dataset="toy", augment="rand", settings={"sample.views": 2}), small_folder)
+        make(small_folder, tmp_path, augment="flip", **{"sample.views": 2})
+    assert not list(tmp_path.iterdir())
+    make(small_folder, tmp_path, augment="rand", **{"sample.views": 2})
+
+
+def test_views_that_no_video_has_are_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "videos" / "act").mkdir(parents=True)
+    odd.video(tmp_path / "videos" / "act" / "a.mp4", odd.pictures(24))
+    config = build(ExtractConfig, dataset="folder", model="toy", settings={"sample.views": 2})
+    with pytest.raises(UsageError, match=r"sample\.views=2: no video of videos has them"):
+        extract(config, tmp_path / "videos", tmp_path / "c", silent, ONE)
 
 
 @pytest.mark.parametrize(
@@ -210,11 +263,12 @@ def test_flips_are_refused_where_left_and_right_are_classes(small_folder: Path) 
     [
         ({"augment": "rand"}, "augment changes training views"),
         ({"sample.every": 2, "sample.fps": 3}, "every and fps are two ways"),
-        ({"sample.every": 2, "sample.views": 2}, "dense sampling has one view"),
         ({"weights": "a.pt", "pretrained": "openai"}, "pretrained and weights both say"),
         ({"also": ["pre", "pre"]}, "also names something twice"),
         ({"device": "tpu"}, "config device: .*tpu"),
-        ({"fold": 4}, "config fold: .*4"),
+        ({"split": "70/10/20", "folds": 5}, "split and folds are two ways"),
+        ({"folds": 1}, "config folds: .*1"),
+        ({"fold": 2}, "unknown config key 'fold'"),
     ],
     ids=str,
 )

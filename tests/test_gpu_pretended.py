@@ -2,6 +2,7 @@
 that need not, and nothing is left behind on the CPU."""
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,42 +12,50 @@ from pretended import GPU, Watch, pretended_gpu
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.backbone.vision import Batches, FrameEncoder, deviation
-from plfeat.flows.encode import ShardMaker
+from plfeat.config import ExtractConfig
+from plfeat.extract.encode import ShardMaker
+from plfeat.extract.plan import Chunk
+from plfeat.frames import kit as kits
+from plfeat.frames.kit import Kit
 from plfeat.presets import train_config
-from plfeat.records import VideoRef
+from plfeat.recipe import Recipe, Take
+from plfeat.settings import build
 from plfeat.train.build import Material, build_learner
 from plfeat.train.explain import explain
 from plfeat.train.matcher import Matcher
 from plfeat.video.crew import Decoded
 from plfeat.video.job import Answer, Job
-from plfeat.video.sampling import Sampler
 
 PICTURE = np.zeros((40, 50, 3), np.uint8)
 
 
-def _clip(video: VideoRef, views: int) -> Decoded:
-    """Eight decoded frames, of which every view shows four."""
-    picks = tuple(np.array([0, 2, 4, 6]) + view % 2 for view in range(views))
-    job = Job(str(video.path), video.id, views)
-    return Decoded(job, Answer((8, 40, 50, 3), picks, picks, "pyav"), np.stack([PICTURE] * 8))
+def _clip(key: str, looks: tuple[Take, ...]) -> Decoded:
+    """Eight decoded frames, of which every look shows four."""
+    picks = tuple(np.array([0, 2, 4, 6]) + look.view % 2 for look in looks)
+    return Decoded(Job(key, key, looks), Answer((8, 40, 50, 3), picks, picks, "pyav"), np.stack([PICTURE] * 8))
 
 
-def _shards(watch: Watch, backbone: Backbone, count: int, **settings: object) -> FrameEncoder:
-    """Shards of 20 videos, 8 passes of 16 frames each, as an extraction makes them."""
-    encoder = FrameEncoder(backbone.model, backbone.preprocess, "cuda", **settings)  # type: ignore[arg-type]
-    maker = ShardMaker(encoder, Sampler(4), Batches(encoder, 16), "float16", views=2, test_views=1)
+def _shards(watch: Watch, backbone: Backbone, count: int, **settings: Any) -> None:
+    """The shards of some chunks of 20 videos, 8 passes of 16 frames each, as an extraction makes them."""
+    encoder = FrameEncoder(backbone.model, backbone.preprocess, "cuda", **settings)
+    recipe = Recipe({}, {}, "pyav", "float16", "float32")
+    kit = Kit(build(ExtractConfig, dataset="toy"), backbone, encoder, "pyav", recipe, 16)
+    maker = ShardMaker(kit)
     watch.waits.clear()  # whatever was done once
-    for shard in range(count):
-        videos = [VideoRef(f"{shard}/{n}", None, 0, "train" if n < 12 else "test") for n in range(20)]  # type: ignore[arg-type]
-        clips = [_clip(video, maker.views_of(video)) for video in videos]
-        made = maker.make(videos, iter(clips), frozenset(), lambda done: None)
-        assert made.features_RD.shape == (12 * 8 + 8 * 4, 96)
-    return encoder
+    views = tuple(Take("random", 4, view=view, augment="flip") for view in range(2))
+    for number in range(count):
+        chunk = Chunk({f"{number}/{n}": views if n < 12 else (Take(frames=4),) for n in range(20)})
+        for key, takes in chunk.takes.items():
+            maker.add(_clip(key, takes))
+        assert [made.features_RX.shape for made in maker.finish(chunk)] == [(12 * 4, 96), (12 * 4, 96), (8 * 4, 96)]
 
 
-def test_an_extraction_overtakes_nothing_and_waits_for_single_passes_only(toy_backbone: Backbone) -> None:
+def test_an_extraction_overtakes_nothing_and_waits_for_single_passes_only(
+    toy_backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Never more than three passes are queued, in the fourth shard as in the first; there is no other wait, and float32
     is not rounded to TF32."""
+    monkeypatch.setattr(kits, "accelerator", lambda device: {"name": "none"})
     with pretended_gpu() as watch:
         _shards(watch, toy_backbone, 4, also=("pre",))
         assert watch.races == []
