@@ -241,6 +241,7 @@ class Growth:
             ]
             current = [f"{name}@{said['hash']}" for name, said in lists.items()]
             lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current))
+            lines = lines.encode(errors="backslashreplace").decode()  # names that are no UTF-8
             write_text(place(self.folder, LEDGER), lines)
             manifest = {
                 "format": FORMAT,
