@@ -1,5 +1,6 @@
 """The records that rooms hand each other. Plain, frozen, without behaviour worth testing."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,12 +42,19 @@ class Listed:
 
 UNLABELLED = -1
 
+LIST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+"""What a list may be called: a name, never a path."""
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What no name of a video, a class or a group may hold: it would act on the terminal, or end the line that says it."""
+
 
 @dataclass(frozen=True, slots=True)
 class VideoList:
     """Which videos there are, and which of them has which label, split and group. `classes` are called as their owner
     writes them, `words` are what a text encoder reads unless it is given others. `stratum` and `mirror` are per class:
-    an optional kind of class, and the class that shows the same frames in another order."""
+    an optional kind of class, and the class that shows the same frames in another order. `how` says how the splits
+    were drawn; nothing where they are the owner's."""
 
     name: str
     rows: tuple[Listed, ...]  # sorted by name
@@ -54,6 +62,7 @@ class VideoList:
     words: tuple[str, ...]
     stratum: tuple[str, ...] = ()
     mirror: tuple[int | None, ...] = ()
+    how: str = ""
 
     @property
     def folds(self) -> int:
@@ -99,7 +108,7 @@ class Run:
     stratum: tuple[str, ...] = ()  # of each class
     mirror: tuple[int | None, ...] = ()
     group_N: tuple[str, ...] = ()  # of each video: the film it was cut from, the person; empty: nothing is known
-    about: dict[str, Any] = field(default_factory=dict)  # list, fold, config, fingerprint, environment, wall time, missing
+    about: dict[str, Any] = field(default_factory=dict)  # list, fold, config, fingerprint, environment, missing, …
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Step:
     low: float
     high: float
     p: float  # over all seeds, sign-flip permutation by video, Holm-corrected over the table
-    seed_p: list[float]  # one exact McNemar test per seed, uncorrected
+    seed_p: list[float]  # per seed, uncorrected: McNemar's exact test, or as `p` where videos do not stand alone
     changed: int
 
 

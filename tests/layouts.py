@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from plfeat.records import Dataset
+from plfeat.records import SPLITS, VideoList
 
 
 def plant(root: Path, *videos: str) -> Path:
@@ -18,11 +18,15 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def listed(dataset: Dataset) -> list[tuple[str, str, str]]:
-    """Split, id and class of every video."""
-    return [(video.split, video.id, dataset.classes[video.label]) for video in dataset.videos]
+def listed(videos: VideoList, fold: int = 1) -> list[tuple[str, str, str]]:
+    """Split, name and words of every video of a fold, split after split."""
+    return [
+        (split, row.name, videos.words[row.label] if row.label >= 0 else "")
+        for split in SPLITS
+        for row in videos.of(split, fold)
+    ]
 
 
-def paths(dataset: Dataset, root: Path) -> dict[str, str]:
-    """Where every id lies under `root`."""
-    return {video.id: video.path.relative_to(root).as_posix() for video in dataset.videos}
+def paths(videos: VideoList, root: Path) -> dict[str, str]:
+    """Where every name lies under `root`."""
+    return {row.name: row.path.relative_to(root).as_posix() for row in videos.rows if row.path}

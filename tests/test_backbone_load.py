@@ -10,7 +10,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file, save_file
 
 from plfeat.backbone import names
-from plfeat.backbone.load import Backbone, hash_weights, load, token_table
+from plfeat.backbone.load import Backbone, hash_tensors, load, sides, token_table
 from plfeat.backbone.plan import plan
 from plfeat.errors import PlfeatError, UsageError
 from plfeat.toy.shipped import WEIGHTS
@@ -40,6 +40,10 @@ def _ship(folder: Path, name: str, extra: str, tag: str, quick: bool) -> Path:
 
 def _activations(backbone: Backbone) -> set[str]:
     return {type(m).__name__ for m in backbone.model.modules() if isinstance(m, QuickGELU | torch.nn.GELU)}
+
+
+def _hashes(backbone: Backbone) -> tuple[str, str]:
+    return backbone.about["image_sha256"], backbone.about["text_sha256"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_quick_weights_are_loaded_into_a_quick_model_whatever_its_own_config_say
 def test_the_same_weights_under_the_other_activation_give_other_features(tiny: Path) -> None:
     right = load(plan("tiny-clip", "trained-quick"))
     wrong = load(plan("tiny-clip", str(tiny.with_suffix(".safetensors"))))
-    assert right.about["weights_sha256"] == wrong.about["weights_sha256"]
+    assert _hashes(right) == _hashes(wrong)
     assert right.about["activation"] != wrong.about["activation"]
     image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(right.model.encode_image(image), wrong.model.encode_image(image), atol=1e-4)
@@ -133,16 +137,52 @@ def test_random_weights_are_the_seeds_and_leave_the_global_generator_alone(tiny:
     before = torch.get_rng_state()
     one, again, two = (load(plan("tiny-clip", f"random:{seed}")) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
-    assert one.about["weights_sha256"] == again.about["weights_sha256"] != two.about["weights_sha256"]
+    assert _hashes(one) == _hashes(again)
+    assert not set(_hashes(one)) & set(_hashes(two))
     with pytest.raises(UsageError, match="random:SEED"):
         load(plan("tiny-clip", "random:x"))
 
 
-def test_the_hash_sees_every_tensor(toy_backbone: Backbone) -> None:
-    model = load(plan("toy")).model
-    assert hash_weights(model) == toy_backbone.about["weights_sha256"]
-    model.get_parameter("ln_final.bias").data[3] += 1e-3
-    assert hash_weights(model) != toy_backbone.about["weights_sha256"]
+def test_every_tensor_is_in_one_of_the_two_hashes_and_only_there(tiny: Path) -> None:
+    model = load(plan("tiny-clip", "random:0")).model
+    image, text = sides(model)
+    assert not image.keys() & text.keys()
+    assert image.keys() | text.keys() == model.state_dict().keys()
+    assert {"logit_scale", "text_projection", "token_embedding.weight"} <= text.keys()
+    before = hash_tensors(image), hash_tensors(text)
+    for name, value in model.state_dict().items():
+        was = value.clone()
+        value.view(-1)[-1] += 1e-3
+        changed = hash_tensors(sides(model)[0]) != before[0], hash_tensors(sides(model)[1]) != before[1]
+        assert changed == (name in image, name in text), name
+        value.copy_(was)
+
+
+def test_what_pictures_look_like_depends_on_the_image_side_alone(tiny: Path) -> None:
+    model = load(plan("tiny-clip", "random:0")).model
+    picture = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    image, text = sides(model)
+    before = model.encode_image(picture)
+    for value in text.values():
+        value.normal_()
+    assert torch.equal(model.encode_image(picture), before)
+    for name, value in image.items():
+        was = value.clone()
+        value.normal_()
+        assert not torch.equal(model.encode_image(picture), before), name
+        value.copy_(was)
+
+
+def test_a_bias_between_pictures_and_texts_belongs_to_the_texts() -> None:
+    class Biased(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual, self.text = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+            self.logit_scale, self.logit_bias = (torch.nn.Parameter(torch.ones(())) for _ in range(2))
+
+    image, text = sides(Biased())
+    assert image.keys() == {"visual.weight", "visual.bias"}
+    assert text.keys() == {"text.weight", "text.bias", "logit_scale", "logit_bias"}
 
 
 def test_a_loaded_model_is_frozen_and_in_eval_mode(toy_backbone: Backbone) -> None:
@@ -179,7 +219,7 @@ def test_a_folder_brings_its_own_model_and_weights(toy_backbone: Backbone, tmp_p
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     torch.save(toy_backbone.model.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
     found = load(plan(f"local-dir:{tmp_path}"))
-    assert found.about["weights_sha256"] == toy_backbone.about["weights_sha256"]
+    assert _hashes(found) == _hashes(toy_backbone)
     assert found.about["pretrained"] == "included"
     assert tuple(found.preprocess.mean) == (0.5, 0.5, 0.5)
 

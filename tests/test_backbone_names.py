@@ -60,3 +60,11 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(
 ) -> None:
     with pytest.raises(kind, match=said):
         names.choose(name, pretrained)
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "random"),
+    [("random:0", True), ("random:17", True), ("random:x", False), ("openai", False), (None, False)],
+)
+def test_weights_that_mean_nothing_are_known_by_their_name(pretrained: str | None, random: bool) -> None:
+    assert names.is_random(pretrained) == random

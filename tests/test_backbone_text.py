@@ -69,7 +69,7 @@ def by_open_clip(tower: TextTower, embeddings: torch.Tensor, eot: torch.Tensor, 
     """Words and sentences from whole sequences through open_clip's own transformer."""
     length = embeddings.shape[1]
     placed = embeddings + tower.positional_embedding[:length]
-    hidden = tower.transformer(placed, attn_mask=tower.causal_mask[:length, :length])
+    hidden = tower.transformer(placed, attn_mask=torch.full((length, length), -torch.inf).triu(1))
     words = tower.ln_final(hidden)
     return words, (hidden if early else words)[torch.arange(len(eot)), eot] @ tower.projection
 
@@ -97,11 +97,11 @@ def assert_same(found: Features, expected: Features, eot: torch.Tensor, inputs: 
 def assert_sharing_changes_nothing(tower: TextTower, prefix: int, early: bool = False) -> None:
     before, after, eot = texts_of(tower, prefix)
     inputs = [before, after, *(weight for weight in tower.transformer.parameters() if weight.requires_grad)]
-    shared = tower.forward_shared(before, after, eot, early)
+    shared = tower(after, eot, before, early=early)
     expected = by_open_clip(tower, joined(before, after), eot.flatten(), early)
-    found = shared.words_EULW.flatten(0, 1), shared.sentence_EUD.flatten(0, 1)
+    found = shared.words_NLW.flatten(0, 1), shared.sentence_ND.flatten(0, 1)
     assert_same(found, expected, eot.flatten(), inputs)
-    alone = tower.sentences_shared(before, after, eot, early).flatten(0, 1)
+    alone = tower(after, eot, before, words=False, early=early).sentence_ND.flatten(0, 1)
     assert relative(alone, expected[1]) <= 1e-5
     found_gradients, expected_gradients = (
         torch.autograd.grad(sentence.square().sum(), inputs[:2]) for sentence in (alone, expected[1])
@@ -187,7 +187,9 @@ def test_texts_with_and_without_padding_equal_open_clip(tower: TextTower, padded
     expected = by_open_clip(tower, embeddings, eot)
     found = tower(embeddings, eot)
     assert_same((found.words_NLW, found.sentence_ND), expected, eot, [embeddings])
-    assert relative(tower.sentences(embeddings, eot), expected[1]) <= 1e-5
+    alone = tower(embeddings, eot, words=False)
+    assert alone.kept_NLW is None
+    assert relative(alone.sentence_ND, expected[1]) <= 1e-5
 
 
 @pytest.mark.parametrize("prefix", [1, 17])
@@ -263,7 +265,18 @@ def test_an_eot_outside_the_rest_is_our_own_mistake(toy_tower: TextTower) -> Non
     for wrong in (16, 24):
         eot[0, 0] = wrong
         with pytest.raises(AssertionError, match="every EOT stands in its text"):
-            toy_tower.forward_shared(before, after, eot)
+            toy_tower(after, eot, before)
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_texts_along_two_axes_are_those_along_one(shares: bool) -> None:
+    tower = tiny(qk_norm=not shares)
+    assert tower.shares == shares
+    before, after, eot = texts_of(tower, 5)
+    embeddings = joined(before, after)
+    along_one, along_two = tower(embeddings, eot.flatten()), tower(embeddings.unflatten(0, eot.shape), eot)
+    assert torch.equal(along_two.sentence_ND.flatten(0, 1), along_one.sentence_ND)
+    assert torch.equal(along_two.words_NLW.flatten(0, 1), along_one.words_NLW)
 
 
 def test_a_prefix_is_computed_once_a_member_and_padding_not_at_all(toy_tower: TextTower) -> None:
@@ -273,11 +286,11 @@ def test_a_prefix_is_computed_once_a_member_and_padding_not_at_all(toy_tower: Te
     a_row = 2 * len(toy_tower.transformer.resblocks) * sum(matrix.numel() for matrix in matrices)
     a_sentence = 2 * toy_tower.projection.numel()
     rows = 2 * 17 + int((eot - 16).sum())
-    assert products(lambda: toy_tower.forward_shared(before, after, eot)) == rows * a_row + 16 * a_sentence
+    assert products(lambda: toy_tower(after, eot, before)) == rows * a_row + 16 * a_sentence
 
 
 def test_the_backward_of_a_frozen_tower_does_nothing_for_its_weights(toy_tower: TextTower) -> None:
     before, after, eot = texts_of(toy_tower, 17)
     sentence: list[torch.Tensor] = []
-    forward = products(lambda: sentence.append(toy_tower.forward_shared(before, after, eot).sentence_EUD))
+    forward = products(lambda: sentence.append(toy_tower(after, eot, before).sentence_ND))
     assert products(lambda: sentence[0].sum().backward()) == forward > 0

@@ -9,15 +9,19 @@ from layouts import plant, write
 from plfeat.datasets import READERS, Place
 from plfeat.datasets.check import Check, Count, check
 from plfeat.datasets.counts import published
+from plfeat.flows.catalog import check_remarks, check_table
+from plfeat_cli.main import main
 
 NOWHERE = Path("nowhere")
 
 
-def check_hmdb(folder: Path, *videos: str) -> Check:
+def check_hmdb(folder: Path, *videos: str, **lists: str) -> Check:
     plant(folder / "videos", *videos)
+    for name, lines in lists.items():
+        write(folder / f"{name}.txt", lines)
     write(folder / "clap_test_split2.txt", "a.avi 1\nb.avi 1\nc.avi 2\nd.avi 0\n")
     write(folder / "wave_test_split2.txt", "e.avi 2\n")
-    place = Place("hmdb51", folder / "videos", folder, fold=2)
+    place = Place("hmdb51", folder / "videos", folder)
     return check(READERS["hmdb51"](place), place)
 
 
@@ -41,6 +45,56 @@ def test_all_missing_empty_and_unexpected_videos_are_named(tmp_path: Path) -> No
 def test_a_folder_named_like_a_missing_video_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "videos" / "clap" / "a.avi").mkdir(parents=True)
     assert "clap/a" in check_hmdb(tmp_path).missing
+
+
+def test_each_published_fold_is_counted_for_itself(tmp_path: Path) -> None:
+    more = {"clap_test_split3": "a.avi 2\nc.avi 0\n", "wave_test_split3": "e.avi 1\n"}
+    done = check_hmdb(tmp_path, "clap/a.avi", **more)
+    assert done.splits == (
+        Count("train", 2, 1, 1, 3570, fold=2),
+        Count("test", 2, 0, 2, 1530, fold=2),
+        Count("train", 1, 0, 1, 3570, fold=3),
+        Count("test", 1, 1, 0, 1530, fold=3),
+    )
+    assert done.classes == (Count("clap", 3, 1, 2, None), Count("wave", 1, 0, 1, None))
+    assert done.missing == ("clap/b", "clap/c", "wave/e")
+    assert [line[0] for line in check_table(done)] == [
+        *["", "fold 2 train", "fold 2 test", "fold 3 train", "fold 3 test"],
+        *["clap", "wave"],
+    ]
+
+
+def test_two_names_for_a_file_are_told(tmp_path: Path) -> None:
+    plant(tmp_path, "a.mp4")
+    text = f"path,start,end\na.mp4,,\n{tmp_path}/a.mp4,,\na.mp4,1,2\na.mp4,2,3\n"
+    place = Place("csv", tmp_path, write(tmp_path / "list.csv", text))
+    done = check(READERS["csv"](place), place)
+    assert done.twice == (f"{tmp_path}/a.mp4", "a.mp4")
+    assert done.unlabelled == 4
+    assert check_remarks(done)[:2] == [
+        "4 without a label",
+        f"2 listed twice, under several names: {tmp_path}/a.mp4, a.mp4",
+    ]
+
+
+def test_a_remark_never_acts_on_the_terminal(tmp_path: Path) -> None:
+    plant(tmp_path, "jump/1.mp4", "jump/deep/\x1b[2J.mp4")
+    place = Place("folder", tmp_path, tmp_path)
+    assert check_remarks(check(READERS["folder"](place), place)) == ["1 unexpected: jump/deep/?[2J.mp4"]
+
+
+def test_the_command_takes_the_folder_or_the_file_as_people_type_it(tmp_path: Path, capfd) -> None:
+    plant(tmp_path, "jump/1.mp4")
+    write(tmp_path / "mine.csv", "path,label\njump/1.mp4,jump\n")
+    for command in (
+        ["folder", str(tmp_path)],
+        ["folder", "--root", str(tmp_path)],
+        ["csv", str(tmp_path / "mine.csv")],
+    ):
+        assert main(["datasets", "check", *command, "--json"]) == 0
+        assert json.loads(capfd.readouterr().out)["splits"][0]["found"] == 1
+    assert main(["datasets", "check", "folder", str(tmp_path), "--root", "other"]) == 2
+    assert "but --root says other; give one" in capfd.readouterr().err
 
 
 def test_a_published_split_that_is_not_listed_at_all_shows(tmp_path: Path) -> None:
@@ -70,13 +124,20 @@ def test_without_a_root_there_is_nothing_unexpected(tmp_path: Path) -> None:
 
 def test_a_check_is_json(tmp_path: Path) -> None:
     done = json.loads(json.dumps(check_hmdb(tmp_path, "clap/a.avi").as_dict()))
-    assert done["splits"][0] == {"name": "train", "listed": 2, "found": 1, "missing": 1, "canonical": 3570}
+    assert done["splits"][0] == {
+        "name": "train",
+        "listed": 2,
+        "found": 1,
+        "missing": 1,
+        "canonical": 3570,
+        "fold": None,
+    }
     assert done["missing"] == ["clap/b", "clap/c", "wave/e"]
 
 
 @pytest.mark.parametrize("fold", [1, 2, 3])
 def test_every_fold_of_ucf101_holds_all_its_videos(fold: int) -> None:
-    counts = published(Place("ucf101", NOWHERE, NOWHERE, fold=fold))
+    counts = published(Place("ucf101", NOWHERE, NOWHERE), fold)
     assert counts is not None
     assert sum(counts.videos.values()) == 13_320
 

@@ -7,10 +7,10 @@ from layouts import listed, paths, plant, write
 
 from plfeat.datasets import READERS, Place
 from plfeat.errors import DataError
-from plfeat.records import Dataset
+from plfeat.records import VideoList
 
 
-def few_shot(folder: Path, *videos: str, names: Path | None = None, **lists: str) -> Dataset:
+def few_shot(folder: Path, *videos: str, names: Path | None = None, **lists: str) -> VideoList:
     plant(folder / "root", "unrelated/other.avi", *videos)
     for split, lines in lists.items():
         write(folder / "lists" / f"{split}_few_shot.txt", lines)
@@ -24,7 +24,7 @@ def test_splits_count_their_own_classes_and_folders_name_them(tmp_path: Path) ->
         val="val0//videos/draw_sword/c.avi\n",
         test="test0//train_256/blasting_sand/d.mp4\ntest0//val_256/blasting_sand/e.mkv\n",
     )
-    assert dataset.classes == ("fencing", "apply lipstick", "draw sword", "blasting sand")
+    assert dataset.words == ("fencing", "apply lipstick", "draw sword", "blasting sand")
     assert listed(dataset) == [
         ("train", "videos/ApplyLipstick/a", "apply lipstick"),
         ("train", "videos/fencing/b", "fencing"),
@@ -41,7 +41,7 @@ def test_classes_without_a_folder_of_their_own_are_called_by_number(tmp_path: Pa
         val="val0//clips/a.MP4\nval1//clips/b.MP4\n",
         test="test0//x/a.mp4\ntest0//y/b.mp4\ntest1//z/c.mp4\n",
     )
-    assert dataset.classes == (
+    assert dataset.words == (
         "train class 0",
         "train class 8",
         "val class 0",
@@ -54,7 +54,7 @@ def test_classes_without_a_folder_of_their_own_are_called_by_number(tmp_path: Pa
 def test_own_names_tell_what_a_list_does_not(tmp_path: Path) -> None:
     names = write(tmp_path / "names.csv", "class,name\ntest class 0,pouring something\n")
     dataset = few_shot(tmp_path, test="test0/88644\ntest1/7\n", names=names)
-    assert dataset.classes == ("pouring something", "test class 1")
+    assert dataset.words == ("pouring something", "test class 1")
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,29 @@ def test_one_file_of_any_name_is_enough(tmp_path: Path) -> None:
 def test_a_wrong_line_names_file_line_expected_and_found(tmp_path: Path, line: str, said: str) -> None:
     with pytest.raises(DataError, match=f"train_few_shot.txt:2: .*{said}"):
         few_shot(tmp_path, train=f"train0//golf/0.avi\n{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "group"),
+    [
+        ("test0//train_256/blasting_sand/-_a_bc123-__000001_000011.mp4", "-_a_bc123-_"),
+        ("test0//videos/YoYo/v_YoYo_g08_c01.avi", "YoYo_g08"),
+        ("test0//videos/brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "April_09"),
+        ("test0//videos/golf/April_09_brush_hair_u_nm_np1_ba_goo_0.avi", ""),
+        ("test0//videos/golf/my_golf_1.avi", ""),
+        ("test0/88644", ""),
+    ],
+)
+def test_groups_are_known_by_the_form_of_a_name(tmp_path: Path, line: str, group: str) -> None:
+    assert [row.group for row in few_shot(tmp_path, test=f"{line}\n").rows] == [group]
+
+
+def test_a_list_in_a_folder_of_a_published_name_is_called_after_it(tmp_path: Path) -> None:
+    assert few_shot(tmp_path, test="test0/1\n").name == "few-shot"
+    place = Place(
+        "few-shot", tmp_path / "root", write(tmp_path / "kinetics100" / "x.txt", "test0/1\n").parent / "x.txt"
+    )
+    assert READERS["few-shot"](place).name == "few-shot-kinetics100"
 
 
 def test_without_lists_the_error_names_them(tmp_path: Path) -> None:

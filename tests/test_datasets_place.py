@@ -11,7 +11,7 @@ from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import FOLDERS, find_list
 from plfeat.datasets.text import read_lines
 from plfeat.errors import DataError
-from plfeat.records import VideoRef
+from plfeat.records import Listed
 
 OFFICIAL = ["k400", "mini-k200", "ucf101", "hmdb51", "ssv2", "few-shot"]
 
@@ -66,7 +66,7 @@ def test_lines_keep_their_numbers_whatever_ends_them(tmp_path: Path) -> None:
 
 
 def test_a_listing_takes_the_same_again_unless_it_is_strict() -> None:
-    video = VideoRef("a", Path("a.mp4"), 0, "test")
+    video = Listed("a", 0, ("test",), path=Path("a.mp4"))
     lenient, strict = Listing(), Listing(strict=True)
     for listing in (lenient, strict):
         listing.add("list:1", video)
@@ -75,4 +75,4 @@ def test_a_listing_takes_the_same_again_unless_it_is_strict() -> None:
         strict.add("list:2", replace(video))
     with pytest.raises(DataError, match=r"list:2: .* with another class or split at list:1"):
         lenient.add("list:2", replace(video, label=1))
-    assert lenient.dataset(Place("x", Path(), Path()), ["a"]).videos == (video,)
+    assert lenient.videos(Place("x", Path(), Path()), ["a"]).rows == (video,)

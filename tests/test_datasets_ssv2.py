@@ -9,7 +9,7 @@ from layouts import listed, paths, plant, write
 
 from plfeat.datasets import READERS, Place
 from plfeat.errors import DataError
-from plfeat.records import Dataset
+from plfeat.records import VideoList
 
 PUSH, DROP = "Pushing something from left to right", "Dropping something behind something"
 LABELS = {PUSH: "1", DROP: "0"}
@@ -17,7 +17,7 @@ PUSHED = {"id": "78687", "label": "pushing a cup", "template": "Pushing [somethi
 DROPPED = {"id": "42326", "label": "x", "template": "Dropping [something] behind [something]", "placeholders": []}
 
 
-def ssv2(folder: Path, *videos: str, prefix: str = "something-something-v2-", **files: Any) -> Dataset:
+def ssv2(folder: Path, *videos: str, prefix: str = "something-something-v2-", **files: Any) -> VideoList:
     plant(folder / "videos", "unrelated/other.webm", *videos)
     for name, content in {"labels": LABELS, **files}.items():
         write(folder / f"{prefix}{name}.json", content if isinstance(content, str) else json.dumps(content))
@@ -27,13 +27,13 @@ def ssv2(folder: Path, *videos: str, prefix: str = "something-something-v2-", **
 @pytest.mark.parametrize("prefix", ["something-something-v2-", "", "labels/", "labels/something-something-v2-"])
 def test_classes_come_by_number_and_read_as_templates(tmp_path: Path, prefix: str) -> None:
     dataset = ssv2(tmp_path, prefix=prefix, train=[PUSHED], validation=[DROPPED])
-    assert dataset.classes == (DROP.lower(), PUSH.lower())
+    assert dataset.words == (DROP.lower(), PUSH.lower())
     assert listed(dataset) == [("train", "78687", PUSH.lower()), ("val", "42326", DROP.lower())]
 
 
 def test_the_test_json_has_no_labels_and_is_never_read(tmp_path: Path) -> None:
     dataset = ssv2(tmp_path, train=[PUSHED], test="not even JSON")
-    assert [video.split for video in dataset.videos] == ["train"]
+    assert dataset.splits() == ["train"]
 
 
 @pytest.mark.parametrize("video", ["78687.webm", "78687.mp4", "20bn-something-something-v2/78687.webm"])

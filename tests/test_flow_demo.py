@@ -88,7 +88,7 @@ def test_order_stays_near_pairwise_chance_because_mean_pooling_has_none(rows: di
     for row in rows.values():
         assert row.mirror is not None
         assert 0.35 < row.mirror < 0.65, row.method
-    trained = rows["prompts"].groups
+    trained = rows["prompts"].strata
     assert trained["order"] < 0.65
     assert trained["appearance"] > trained["order"]
 

@@ -133,7 +133,7 @@ def test_holm_is_the_textbook_example() -> None:
 def _run(method: str, seed: int, guess: np.ndarray, labels: np.ndarray, **other: object) -> Run:
     scores = np.eye(3, dtype=np.float32)[guess]
     ids = tuple(f"v{i}" for i in range(len(labels)))
-    settings = {"classes": ("a", "b", "c"), "group": ("x", "x", "y"), "mirror": (1, 0, None), "id_N": ids} | other
+    settings = {"classes": ("a", "b", "c"), "stratum": ("x", "x", "y"), "mirror": (1, 0, None), "id_N": ids} | other
     return Run(method=method, seed=seed, scores_NC=scores, label_N=labels, **settings)  # type: ignore[arg-type]
 
 
@@ -150,13 +150,13 @@ def test_rows_compare_each_method_with_the_one_above() -> None:
     assert step.gain == pytest.approx(rows[1].top1 - rows[0].top1)
     assert step.low < step.gain < step.high
     assert step.p < 0.001
-    assert rows[1].groups.keys() == {"x", "y"}
+    assert rows[1].strata.keys() == {"x", "y"}
     assert rows[1].mirror_n == 200
     assert metrics_of(better[0])["top1"] == pytest.approx(rows[1].top1)
 
 
 @pytest.mark.parametrize(
-    "other", [{"id_N": tuple("pqrstu")}, {"classes": ("a", "b", "z")}, {"about": {"list_sha256": "other"}}]
+    "other", [{"id_N": tuple("pqrstu")}, {"classes": ("a", "b", "z")}, {"about": {"rows_sha256": "other"}}]
 )
 def test_runs_over_different_videos_never_share_a_table(other: dict[str, object]) -> None:
     labels = np.arange(6) % 3
@@ -175,8 +175,8 @@ def test_contrasts_are_paired_by_video_within_each_stratum_and_corrected_togethe
         scores = np.zeros((160, 4), np.float32)
         scores[np.arange(160), np.where(hits, label, label ^ 1)] = 1
         ids = tuple(map(str, range(160)))
-        group, mirror = ("appearance", "appearance", "order", "order"), (None, None, 3, 2)
-        return Run(method, seed, scores, label, ids, tuple("abcd"), group, mirror)
+        stratum, mirror = ("appearance", "appearance", "order", "order"), (None, None, 3, 2)
+        return Run(method, seed, scores, label, ids, tuple("abcd"), stratum, mirror)
 
     runs = [run("A", right, 0), run("A", right, 1), run("B", more, 0), run("B", more, 1), run("C", right, 0)]
     found = {(contrast.method, contrast.stratum): contrast for contrast in contrasts(runs, "A")}

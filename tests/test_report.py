@@ -31,7 +31,7 @@ def _run(method: str = "zero-shot", seed: int = 0) -> Run:
         label_N=np.arange(40) % 4,
         id_N=tuple(f"clip/ü {i}.mp4" for i in range(40)),
         classes=("a", "b", "c", "d"),
-        group=("x", "x", "y", "y"),
+        stratum=("x", "x", "y", "y"),
         mirror=(None, None, 3, 2),
         about={"config": {"seeds": [seed]}, "fingerprint": "ab", "missing": 2, "environment": environment()},
     )
@@ -42,10 +42,10 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
     save_run(before, metrics_of(before), tmp_path / "run")
     after = load_run(tmp_path / "run")
     assert np.array_equal(before.scores_NC, after.scores_NC)
-    assert (after.id_N, after.classes, after.group, after.mirror) == (
+    assert (after.id_N, after.classes, after.stratum, after.mirror) == (
         before.id_N,
         before.classes,
-        before.group,
+        before.stratum,
         before.mirror,
     )
     assert after.about == before.about

@@ -107,9 +107,9 @@ def test_captions_never_contain_a_class_name_nor_any_classes_verb() -> None:
 def test_files_are_real_h264_in_the_folder_layout(toy_folder: Path) -> None:
     dataset = READERS["toy"](Place("toy", toy_folder, toy_folder))
     assert set(dataset.classes) == set(CLASS_NAMES)
-    assert Counter(video.split for video in dataset.videos) == {"train": 48, "test": 72}
-    assert dict(zip(dataset.classes, dataset.group, strict=True)) == {a.name: a.stratum for a in ACTIONS}
-    with av.open(str(dataset.videos[0].path)) as container:
+    assert Counter(row.split for row in dataset.rows) == {("train",): 48, ("test",): 72}
+    assert dict(zip(dataset.classes, dataset.stratum, strict=True)) == {a.name: a.stratum for a in ACTIONS}
+    with av.open(str(dataset.rows[0].path)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.frames, stream.width) == ("h264", 24, 64)
 
@@ -142,4 +142,4 @@ def test_making_it_twice_keeps_the_first_and_never_overwrites_something_else(tmp
 def test_the_class_table_names_the_twins(toy_folder: Path) -> None:
     with (toy_folder / "classes.csv").open() as file:
         rows = {row["class"]: row for row in csv.DictReader(file)}
-    assert rows["growing ring"] == {"class": "growing ring", "group": "order", "mirror": "shrinking ring"}
+    assert rows["growing ring"] == {"class": "growing ring", "stratum": "order", "mirror": "shrinking ring"}

@@ -106,8 +106,8 @@ def test_a_step_asks_the_device_for_nothing(kind: str, toy_tower: TextTower, toy
     )
     learner, train, chosen, members = learner_of(config, toy_cache, copy.deepcopy(toy_tower), {}, "meta")
     fleet = Fleet(learner, members, train, chosen)
-    for batch in fleet.plan():
-        assert fleet.step(batch, 1.0).is_meta
+    for frames, batch in fleet.batches():
+        assert fleet.step(frames, batch, 1.0).is_meta
     assert {p.grad.device.type for p in fleet.adamw.parameters if p.grad is not None} == {"meta"}
     assert learner.score(train.features_NVTD).shape == (len(members), len(train.label_N), len(toy_cache.classes))
 

@@ -87,8 +87,9 @@ def test_where_samples_share_a_text_nothing_is_added_up_in_any_order(
     label_EB = torch.arange(18).expand(2, -1) // 6
     texts_EU, own_EB, _ = distinct(label_EB)
     rows = torch.arange(18).expand(2, -1)
+    frames = train.features_NVTD[rows, torch.zeros_like(rows)]
     with Seen() as seen:
-        fleet.step(Batch(rows, torch.zeros_like(rows), label_EB, texts_EU[:, :3], own_EB), 1.0)
+        fleet.step(frames, Batch(rows, torch.zeros_like(rows), label_EB, texts_EU[:, :3], own_EB), 1.0)
     scattered = [args for name, args, _ in seen.calls if "scatter_add" in name]
     for _, dim, index, *_ in scattered:
         ordered = index.sort(dim=dim).values
@@ -141,8 +142,8 @@ def test_no_copy_in_a_step_holds_up_whoever_makes_it(kind: str, own_tower: TextT
     learner, train, chosen, members = learner_of(config, toy_cache, own_tower, {}, "meta")
     fleet = Fleet(learner, members, train, chosen)
     with Seen() as seen:
-        for batch in fleet.plan():
-            fleet.step(batch, 1.0)
+        for frames, batch in fleet.batches():
+            fleet.step(frames, batch, 1.0)
         learner.score(train.features_NVTD)
     waits = []
     for name, args, kwargs in seen.calls:
@@ -161,7 +162,7 @@ def test_the_optimiser_takes_one_launch_an_operation_not_one_a_parameter(
 ) -> None:
     learner, train, chosen, members = learner_of(quick("plfeat", FEW), toy_cache, own_tower, {})
     fleet = Fleet(learner, members, train, chosen)
-    fleet.step(next(fleet.plan()), 1.0)
+    fleet.step(*next(fleet.batches()), 1.0)
     with Seen() as seen:
         fleet.adamw.step(1.0)
     assert len(fleet.adamw.parameters) > 20

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from plfeat.errors import DataError
+from plfeat.errors import DataError, UsageError
 from plfeat_cli import options, output
 from plfeat_cli.options import AsJson, DataRoot, Quiet
 
@@ -26,10 +26,12 @@ def list_datasets(as_json: AsJson = False) -> None:
 @datasets.command("check")
 def check_dataset(
     name: Annotated[str, typer.Argument(help="A dataset's name.")],
-    root: Annotated[Path | None, typer.Option(help="The dataset's folder. Default: DATA/NAME.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="The dataset's folder; for csv, also the file. Default: DATA/NAME.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="The dataset's folder, as PATH.")] = None,
     data: DataRoot = options.DATA,
     lists: options.Lists = None,
-    fold: options.Fold = None,
     names: options.Names = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -37,8 +39,10 @@ def check_dataset(
     """What of a dataset is there: found, missing and unexpected videos, against its lists and its published counts."""
     from plfeat.flows import catalog
 
+    if path is not None and root is not None and path != root:
+        raise UsageError(f"the dataset's folder is {path}, but --root says {root}; give one")
     with output.progress(quiet) as tick:
-        found = catalog.check_dataset(name, root or data / name, lists, fold or 1, names, tick)
+        found = catalog.check_dataset(name, path or root or data / name, lists, names, tick)
     if as_json:
         output.result(asdict(found))
     else:

@@ -209,7 +209,8 @@ def report(
 
     with output.progress(quiet) as tick:
         done = run(runs, options.new_folder(out), title, against, tick)
-    more = {"against": {against: done.contrasts_as_dicts()}} if as_json and against else {}
+    more: dict[str, Any] = {"remarks": done.remarks} if as_json and done.remarks else {}
+    more |= {"against": {against: done.contrasts_as_dicts()}} if as_json and against else {}
     _finish(done, as_json, quiet, files=done.files, **more)
     if against is not None and not as_json:
         print(f"\nagainst {against}")

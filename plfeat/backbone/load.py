@@ -4,6 +4,7 @@ error.
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,17 @@ TABLE_SEED = "token_table_seed"
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen open_clip model in eval mode, its tokenizer, and `about`: the facts that go into a fingerprint."""
+    """A frozen open_clip model in eval mode, its tokenizer, and `about`: the facts that go into a fingerprint.
+
+    `config` is what open_clip builds the model from; `table_seed` what its token table is made from, where that was
+    never trained."""
 
     model: nn.Module
     tokenizer: Any
     preprocess: PreprocessCfg
     about: dict[str, Any]
+    config: dict[str, Any]
+    table_seed: int | None = None
 
 
 def load(chosen: Plan) -> Backbone:
@@ -53,8 +59,7 @@ def load(chosen: Plan) -> Backbone:
             f"model {chosen.name} with weights {chosen.pretrained!r}: expected activation {chosen.activation}, "
             f"built {found}; these weights would give wrong features"
         )
-    if weights is not None:
-        _load_weights(model, chosen, weights)
+    table_seed = None if weights is None else _load_weights(model, chosen, weights)
     for name, value in model.named_parameters():
         if not value.isfinite().all():
             raise PlfeatError(
@@ -63,13 +68,16 @@ def load(chosen: Plan) -> Backbone:
             )
     model.requires_grad_(False)
     model.eval()
+    image, text = sides(model)
     about = {
         "model": chosen.name,
         "pretrained": chosen.pretrained if own or chosen.tag else "file",
-        "weights_sha256": hash_weights(model),
+        "image_sha256": hash_tensors(image),
+        "text_sha256": hash_tensors(text),
         "activation": found,
     }
-    return Backbone(model, tokenizer, chosen.preprocess, about)
+    config = chosen.config | {"quick_gelu": chosen.quick_gelu}
+    return Backbone(model, tokenizer, chosen.preprocess, about, config, table_seed)
 
 
 def _build(chosen: Plan) -> nn.Module:
@@ -83,12 +91,20 @@ def _build(chosen: Plan) -> nn.Module:
         ) from error
 
 
-def hash_weights(model: nn.Module) -> str:
-    """SHA-256 over every tensor of the state, whatever file it came from."""
+def sides(model: nn.Module) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A model's state in two: what the features of pictures depend on, which is the vision tower; and all the rest, the
+    scale and the bias between pictures and texts included. Whoever tunes the text side has the same features."""
+    state = model.state_dict()
+    image = {name: value for name, value in state.items() if name.startswith("visual.")}
+    return image, {name: value for name, value in state.items() if name not in image}
+
+
+def hash_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 over names, types, shapes and values, whatever file they came from."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().view(-1).cpu().numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -97,30 +113,31 @@ def token_table(seed: int, rows: int, width: int) -> torch.Tensor:
     return torch.from_numpy(0.08 * np.random.RandomState(seed).standard_normal((rows, width))).float()
 
 
-def _load_weights(model: nn.Module, chosen: Plan, path: str) -> None:
+def _load_weights(model: nn.Module, chosen: Plan, path: str) -> int | None:
+    """What the token table was made from, if the file has a seed instead of the table."""
     try:
         missing, unexpected = load_checkpoint(model, path, strict=False)
     except Exception as error:  # a foreign or damaged file can fail in any way
         raise PlfeatError(f"weights {path} cannot be read as {chosen.name} ({type(error).__name__})") from error
-    missing = [name for name in missing if not _complete(model, name, path)]
+    seed = _table_seed(path) if "token_embedding.weight" in missing else None
+    if seed is not None:
+        table = model.get_parameter("token_embedding.weight")
+        table.data.copy_(token_table(seed, *table.shape))
+        missing.remove("token_embedding.weight")
     if missing or unexpected:
         raise PlfeatError(
             f"weights {path} do not fit model {chosen.name}: {len(missing)} tensors missing, "
             f"{len(unexpected)} unexpected, for example {[*missing, *unexpected][0]}"
         )
+    return seed
 
 
-def _complete(model: nn.Module, name: str, path: str) -> bool:
-    """Make the token table of a file that stores the table's seed instead of the table."""
-    if name != "token_embedding.weight" or not path.endswith(".safetensors"):
-        return False
+def _table_seed(path: str) -> int | None:
+    if not path.endswith(".safetensors"):
+        return None
     with safe_open(path, framework="pt") as file:
         seed = (file.metadata() or {}).get(TABLE_SEED)
-    if seed is None:
-        return False
-    weight = model.get_parameter(name)
-    weight.data.copy_(token_table(int(seed), *weight.shape))
-    return True
+    return None if seed is None else int(seed)
 
 
 def _weights_file(chosen: Plan) -> str:

@@ -85,6 +85,14 @@ def seed_of(pretrained: str) -> int:
     return int(seed)
 
 
+def is_random(pretrained: str | None) -> bool:
+    """Are these random weights, whose features mean nothing? No, where they are none that can be had."""
+    try:
+        return (pretrained or "").startswith("random:") and seed_of(pretrained or "") >= 0
+    except UsageError:
+        return False
+
+
 def _elsewhere(name: str, pretrained: str | None) -> str:
     """`local-dir:PATH` or `hf-hub:ORG/REPO`: a model that brings its own configuration and weights."""
     kind, _, where = name.partition(":")

@@ -24,7 +24,8 @@ from plfeat.errors import PlfeatError, UsageError, first_line
 class Plan:
     """What will be loaded; made without touching any weights. `pretrained` is a tag, a file, `random:SEED`, or INCLUDED
     where the name leads to a folder or repository that holds both the model and its weights. `source` is what open_clip
-    is asked for: the name, or the folder of the hub's cache where the hub itself does not answer."""
+    is asked for: the name, or the folder of the hub's cache where the hub itself does not answer. `config` is what
+    open_clip builds the model from."""
 
     name: str
     pretrained: str
@@ -32,6 +33,7 @@ class Plan:
     quick_gelu: bool
     preprocess: PreprocessCfg
     source: str
+    config: dict[str, Any]
 
     @property
     def activation(self) -> str:
@@ -66,10 +68,10 @@ def _known(name: str, pretrained: str, activation: str | None, said: Mapping[str
         return _tagged(name, config, pretrained, said)
     if pretrained.startswith("random:"):
         look = settled("random weights", config, records, built_quick, said, recorded(config, {}))
-        return Plan(name, pretrained, {}, built_quick, look, name)
+        return Plan(name, pretrained, {}, built_quick, look, name, config)
     quick = _activation_of_file(name, built_quick, activation)
     look = settled(f"weights of {name} from a file", config, records, quick, said)
-    return Plan(name, pretrained, {}, quick, look, name)
+    return Plan(name, pretrained, {}, quick, look, name, config)
 
 
 def _tagged(name: str, config: dict[str, Any], pretrained: str, said: Mapping[str, Any]) -> Plan:
@@ -79,7 +81,7 @@ def _tagged(name: str, config: dict[str, Any], pretrained: str, said: Mapping[st
             f"--preprocess: weights {pretrained!r} of {name} say themselves what pictures they were trained on; it is "
             "for weights from a file"
         )
-    return Plan(name, pretrained, tag, bool(tag.get("quick_gelu", False)), recorded(config, tag), name)
+    return Plan(name, pretrained, tag, bool(tag.get("quick_gelu", False)), recorded(config, tag), name, config)
 
 
 def _activation_of_file(name: str, built_quick: bool, said: str | None) -> bool:
@@ -107,7 +109,8 @@ def _elsewhere(name: str, said: Mapping[str, Any]) -> Plan:
     # a folder without preprocess_cfg says no more than a file does; what else it may be is known by its shape
     records = {} if own else _records_like(config)
     look = settled(f"model {name} has no preprocess_cfg", config, records, quick, said, default if own else None)
-    return Plan(name, INCLUDED, {}, quick, look, name if there else f"local-dir:{file.parent}")
+    source = name if there else f"local-dir:{file.parent}"
+    return Plan(name, INCLUDED, {}, quick, look, source, config)
 
 
 def _records_like(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -4,8 +4,9 @@ CLIP's text attention is causal, so nothing after a prompt's EOT can reach it, a
 the same in all of them. The tower therefore computes the real tokens only, and a shared prefix once. Gradients flow to
 the embeddings, and to the weights where these are trained.
 
-Shapes: E members, U texts of each, N texts, L tokens, P tokens of a prefix, S tokens after it, R rows (the real tokens
-of all texts, one after the other), H heads, K width of a head, W text width, D embedding width.
+Shapes: E members, U texts of each, N texts (along one axis, or along two: E U), L tokens, P tokens of a prefix, S
+tokens after it, R rows (the real tokens of all texts, one after the other), H heads, K width of a head, W text width,
+D embedding width.
 """
 
 import copy
@@ -30,20 +31,21 @@ MOSTLY_REAL = 0.9
 
 @dataclass(frozen=True)
 class TextFeatures:
-    words_NLW: torch.Tensor  # after ln_final, before the projection; positions after a text's EOT are meaningless
     sentence_ND: torch.Tensor  # the EOT word, projected
+    kept_NLW: torch.Tensor | None = None  # the words, where they are wanted
 
-
-@dataclass(frozen=True)
-class SharedFeatures:
-    words_EULW: torch.Tensor  # as above, of prefix and rest
-    sentence_EUD: torch.Tensor
+    @property
+    def words_NLW(self) -> torch.Tensor:
+        """After ln_final, before the projection; positions after a text's EOT are meaningless."""
+        assert self.kept_NLW is not None
+        return self.kept_NLW
 
 
 class TextTower(nn.Module):
-    """The text half of an open_clip model (`CLIP` or `CustomTextCLIP`)."""
+    """The text half of an open_clip model (`CLIP` or `CustomTextCLIP`). `log_scale` is the logarithm of what its
+    cosines were multiplied by in training; `sha256` the hash of the text side that it was loaded with."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any) -> None:
+    def __init__(self, model: nn.Module, tokenizer: Any, sha256: str | None = None) -> None:
         super().__init__()
         inner: Any = model.text if hasattr(model, "text") else model
         pooling = getattr(inner, "text_pool_type", None) or getattr(inner, "pool_type", None)
@@ -58,9 +60,15 @@ class TextTower(nn.Module):
         self.transformer = inner.transformer
         self.ln_final = inner.ln_final
         self.projection = inner.text_projection
-        self.causal_mask = inner.attn_mask
         self.tokenizer = tokenizer
+        self.log_scale = model.get_parameter("logit_scale").item()
+        self._sha256 = sha256
         self._cast: tuple[Any, Any, Any] | None = None
+
+    @property
+    def sha256(self) -> str:
+        assert self._sha256 is not None, "made by tower_of or open_tower"
+        return self._sha256
 
     @property
     def width(self) -> int:
@@ -87,47 +95,37 @@ class TextTower(nn.Module):
         plain = type(self.transformer) is Transformer and not self.transformer.grad_checkpointing
         return plain and all(is_plain(block) for block in self.transformer.resblocks)
 
-    def forward(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool = False) -> TextFeatures:
-        """With `early` the sentence is read before ln_final."""
-        if not self.shares:
-            return self._whole(embeddings_NLW, eot_N, early)
-        texts = _Texts(eot_N, embeddings_NLW.shape[1], embeddings_NLW.device)
-        hidden_RW = self._walk(texts.pack(self._place(embeddings_NLW)), texts.attend)
+    def forward(
+        self,
+        embeddings_NLW: torch.Tensor,
+        eot_N: torch.Tensor,
+        prefix_EPW: torch.Tensor | None = None,
+        words: bool = True,
+        early: bool = False,
+    ) -> TextFeatures:
+        """Texts, whose EOTs stand at `eot_N`. With a prefix the texts are `[E, U]`, each its member's prefix and a rest
+        (the embeddings); EOTs are counted from the start of the whole. Where no words are wanted, the last block
+        computes the EOT rows alone. With `early` the sentence is read before ln_final."""
+        shares, device = self.shares, embeddings_NLW.device
+        if prefix_EPW is not None and not shares:
+            embeddings_NLW, prefix_EPW = _join(prefix_EPW, embeddings_NLW), None
+        length = embeddings_NLW.shape[-2]
+        texts: _Texts | _Shared
+        if prefix_EPW is None:
+            texts = _Texts(eot_N, length, device, packed=shares)
+            rows_RW = texts.pack(self._place(embeddings_NLW))
+        else:
+            prefix = prefix_EPW.shape[-2]
+            texts = _Shared(eot_N, prefix, length, device)
+            rows_RW = texts.pack(self._place(prefix_EPW), self._place(embeddings_NLW, prefix))
+        keep_N = None if words else texts.last_N
+        hidden_RW = self._walk(rows_RW, texts.attend, keep_N) if shares else self._whole(rows_RW, length, keep_N)
+        if not words:
+            last_NW = hidden_RW if early else self.ln_final(hidden_RW)
+            return TextFeatures(self._project(last_NW).unflatten(0, eot_N.shape))
         words_RW = self.ln_final(hidden_RW)
-        return TextFeatures(texts.unpack(words_RW), self._project((hidden_RW if early else words_RW)[texts.last_N]))
-
-    def sentences(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool = False) -> torch.Tensor:
-        """`forward(...).sentence_ND` where no words are wanted: the last block then computes the EOT rows alone."""
-        if not self.shares:
-            return self._whole(embeddings_NLW, eot_N, early).sentence_ND
-        texts = _Texts(eot_N, embeddings_NLW.shape[1], embeddings_NLW.device)
-        hidden_NW = self._walk(texts.pack(self._place(embeddings_NLW)), texts.attend, texts.last_N)
-        return self._project(hidden_NW if early else self.ln_final(hidden_NW))
-
-    def forward_shared(
-        self, prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor, eot_EU: torch.Tensor, early: bool = False
-    ) -> SharedFeatures:
-        """`forward` of E U texts, each its member's prefix and a rest; EOTs are counted from the start of the whole."""
-        members, asked = eot_EU.shape
-        if not self.shares:
-            features = self._whole(_join(prefix_EPW, rest_EUSW).flatten(0, 1), eot_EU.flatten(), early)
-            words, sentence = features.words_NLW, features.sentence_ND
-            return SharedFeatures(words.unflatten(0, (members, asked)), sentence.unflatten(0, (members, asked)))
-        texts = _Shared(eot_EU, prefix_EPW.shape[1], rest_EUSW.shape[2], rest_EUSW.device)
-        hidden_RW = self._walk(self._begin(texts, prefix_EPW, rest_EUSW), texts.attend)
-        words_RW = self.ln_final(hidden_RW)
-        sentence_ND = self._project((hidden_RW if early else words_RW)[texts.last_N])
-        return SharedFeatures(_join(*texts.unpack(words_RW)), sentence_ND.unflatten(0, (members, asked)))
-
-    def sentences_shared(
-        self, prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor, eot_EU: torch.Tensor, early: bool = False
-    ) -> torch.Tensor:
-        """`forward_shared(...).sentence_EUD`; see `sentences`."""
-        if not self.shares:
-            return self.forward_shared(prefix_EPW, rest_EUSW, eot_EU, early).sentence_EUD
-        texts = _Shared(eot_EU, prefix_EPW.shape[1], rest_EUSW.shape[2], rest_EUSW.device)
-        hidden_NW = self._walk(self._begin(texts, prefix_EPW, rest_EUSW), texts.attend, texts.last_N)
-        return self._project(hidden_NW if early else self.ln_final(hidden_NW)).unflatten(0, eot_EU.shape)
+        last_NW = (hidden_RW if early else words_RW)[texts.last_N]
+        return TextFeatures(self._project(last_NW).unflatten(0, eot_N.shape), texts.words(words_RW))
 
     def _walk(self, rows_RW: torch.Tensor, attend: Attend, keep_N: torch.Tensor | None = None) -> torch.Tensor:
         """All blocks. Only attention looks at other rows, so the last block needs no more rows than are kept."""
@@ -143,20 +141,14 @@ class TextTower(nn.Module):
             rows_RW = rows_RW + block.ls_2(block.mlp(block.ln_2(rows_RW)))
         return rows_RW
 
-    def _whole(self, embeddings_NLW: torch.Tensor, eot_N: torch.Tensor, early: bool) -> TextFeatures:
-        """The same by open_clip's own transformer: slower, for every kind of block, and the walk's oracle."""
-        length, device = embeddings_NLW.shape[1], embeddings_NLW.device
-        mask_LL = sent(self.causal_mask[:length, :length], device)
-        hidden_NLW = self.transformer(self._place(embeddings_NLW), attn_mask=mask_LL)
-        words_NLW = self.ln_final(hidden_NLW)
-        last_NW = (hidden_NLW if early else words_NLW)[torch.arange(len(eot_N), device=device), sent(eot_N, device)]
-        return TextFeatures(words_NLW, self._project(last_NW))
+    def _whole(self, rows_RW: torch.Tensor, length: int, keep_N: torch.Tensor | None) -> torch.Tensor:
+        """The same by open_clip's own transformer: slower, for every kind of block."""
+        placed_NLW = rows_RW.unflatten(0, (-1, length))
+        hidden_RW = self.transformer(placed_NLW, attn_mask=_future(placed_NLW)).flatten(0, 1)
+        return hidden_RW if keep_N is None else hidden_RW[keep_N]
 
     def _place(self, embeddings: torch.Tensor, start: int = 0) -> torch.Tensor:
         return embeddings + self.positional_embedding[start : start + embeddings.shape[-2]]
-
-    def _begin(self, texts: "_Shared", prefix_EPW: torch.Tensor, rest_EUSW: torch.Tensor) -> torch.Tensor:
-        return texts.pack(self._place(prefix_EPW), self._place(rest_EUSW, prefix_EPW.shape[1]))
 
     def _project(self, last_NW: torch.Tensor) -> torch.Tensor:
         _, projection = self._matrices()
@@ -217,27 +209,32 @@ def is_plain(block: nn.Module) -> bool:
 class _Texts:
     """N padded texts as rows, one text after the other; where much of them is padding, the real tokens alone."""
 
-    def __init__(self, eot_N: torch.Tensor, length: int, device: torch.device) -> None:
+    def __init__(self, eot_N: torch.Tensor, length: int, device: torch.device, packed: bool = True) -> None:
+        self.axes, self.length = eot_N.shape, length
+        eot_N = eot_N.flatten()
         first, last = (int(end) for end in eot_N.aminmax())
         assert 0 <= first <= last < length, "every EOT stands in its text"
-        self.shape = (len(eot_N), length)
         self.real_R: torch.Tensor | None = None
         real_NL = torch.arange(length, device=eot_N.device) <= eot_N[:, None]
-        if int(real_NL.sum()) > MOSTLY_REAL * real_NL.numel():
+        if not packed or int(real_NL.sum()) > MOSTLY_REAL * real_NL.numel():
             self.last_N = sent(torch.arange(len(eot_N), device=eot_N.device) * length + eot_N, device)
         else:
             self.real_R = sent(real_NL.flatten().nonzero()[:, 0], device)
             self.last_N = sent((eot_N + 1).cumsum(0) - 1, device)
 
     def pack(self, padded_NLx: torch.Tensor) -> torch.Tensor:
-        flat = padded_NLx.flatten(0, 1)
+        flat = padded_NLx.flatten(0, -2)
         return flat if self.real_R is None else flat.index_select(0, self.real_R)
 
     def unpack(self, rows_Rx: torch.Tensor) -> torch.Tensor:
+        """All texts along one axis."""
         if self.real_R is not None:
-            empty = rows_Rx.new_zeros(self.shape[0] * self.shape[1], rows_Rx.shape[1])
+            empty = rows_Rx.new_zeros(len(self.last_N) * self.length, rows_Rx.shape[1])
             rows_Rx = empty.index_copy(0, self.real_R, rows_Rx)
-        return rows_Rx.unflatten(0, self.shape)
+        return rows_Rx.unflatten(0, (-1, self.length))
+
+    def words(self, rows_Rx: torch.Tensor) -> torch.Tensor:
+        return self.unpack(rows_Rx).unflatten(0, self.axes)
 
     def attend(self, qkv_RX: torch.Tensor, heads: int) -> torch.Tensor:
         q, k, v = _split(self.unpack(qkv_RX), heads)
@@ -248,19 +245,20 @@ class _Shared:
     """The rows of E prefixes, then those of the E U rests."""
 
     def __init__(self, eot_EU: torch.Tensor, prefix: int, rest: int, device: torch.device) -> None:
-        self.members, self.asked = eot_EU.shape
         self.prefix = prefix
-        self.first = self.members * prefix
-        self.rests = _Texts((eot_EU - prefix).flatten(), rest, device)
+        self.first = len(eot_EU) * prefix
+        self.rests = _Texts(eot_EU - prefix, rest, device)
         self.last_N = self.first + self.rests.last_N
 
     def pack(self, prefix_EPx: torch.Tensor, rest_EUSx: torch.Tensor) -> torch.Tensor:
-        return torch.cat([prefix_EPx.flatten(0, 1), self.rests.pack(rest_EUSx.flatten(0, 1))])
+        return torch.cat([prefix_EPx.flatten(0, 1), self.rests.pack(rest_EUSx)])
 
     def unpack(self, rows_Rx: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         prefix, rest = rows_Rx.split([self.first, len(rows_Rx) - self.first])
-        rest_EUSx = self.rests.unpack(rest).unflatten(0, (self.members, self.asked))
-        return prefix.unflatten(0, (self.members, self.prefix)), rest_EUSx
+        return prefix.unflatten(0, (-1, self.prefix)), self.rests.words(rest)
+
+    def words(self, rows_Rx: torch.Tensor) -> torch.Tensor:
+        return _join(*self.unpack(rows_Rx))
 
     def attend(self, qkv_RX: torch.Tensor, heads: int) -> torch.Tensor:
         prefix_EPX, rest_EUSX = self.unpack(qkv_RX)
@@ -278,13 +276,17 @@ def _attend_behind(
 ) -> torch.Tensor:
     """Rests see their member's prefix and their own past. All rests of a member meet the prefix in one product, where a
     fused kernel would want the prefix's keys and values copied for each of them."""
-    asked, length = q_EUHSK.shape[1], q_EUHSK.shape[3]
-    prefix = before_k_EHPK.shape[2]
+    asked, prefix = q_EUHSK.shape[1], before_k_EHPK.shape[2]
     q_EUHSK = q_EUHSK * q_EUHSK.shape[-1] ** -0.5
-    future_SS = torch.full((length, length), -torch.inf, dtype=q_EUHSK.dtype, device=q_EUHSK.device).triu(1)
     before_EUHSP = _part(_gather(q_EUHSK) @ before_k_EHPK.mT, asked)
-    weight = torch.cat([before_EUHSP, q_EUHSK @ k_EUHSK.mT + future_SS], dim=-1).softmax(dim=-1)
+    weight = torch.cat([before_EUHSP, q_EUHSK @ k_EUHSK.mT + _future(q_EUHSK)], dim=-1).softmax(dim=-1)
     return _part(_gather(weight[..., :prefix]) @ before_v_EHPK, asked) + weight[..., prefix:] @ v_EUHSK
+
+
+def _future(x_Lx: torch.Tensor) -> torch.Tensor:
+    """`[L, L]`: minus infinity where a token would see a later one."""
+    length = x_Lx.shape[-2]
+    return torch.full((length, length), -torch.inf, dtype=x_Lx.dtype, device=x_Lx.device).triu(1)
 
 
 def _gather(x_EUHSx: torch.Tensor) -> torch.Tensor:

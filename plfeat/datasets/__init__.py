@@ -1,4 +1,4 @@
-"""Annotations on disk in, `Dataset` out. Opens no video."""
+"""Annotations on disk in, `VideoList` out. Opens no video."""
 
 from collections.abc import Callable
 
@@ -10,12 +10,12 @@ from plfeat.datasets.kinetics import read_k400, read_mini_k200
 from plfeat.datasets.place import Place
 from plfeat.datasets.ssv2 import read_ssv2
 from plfeat.datasets.ucf101 import read_ucf101
-from plfeat.records import Dataset
+from plfeat.records import VideoList
 from plfeat.registry import Registry
 
 __all__ = ["READERS", "Place"]
 
-READERS: Registry[Callable[[Place], Dataset]] = Registry(
+READERS: Registry[Callable[[Place], VideoList]] = Registry(
     "dataset",
     **{
         "folder": read_folder,
@@ -29,4 +29,4 @@ READERS: Registry[Callable[[Place], Dataset]] = Registry(
         "few-shot": read_few_shot,
     },
 )
-"""`READERS[name](Place(name, root, lists))`."""
+"""`READERS[name](Place(name, root, lists))` is the list with all its folds; its rows know no `video` yet."""

@@ -39,8 +39,13 @@ _COUNTS = {
 }
 
 
-def published(place: Place) -> Published | None:
-    """The counts of the dataset at a place, if they are known."""
+def published(place: Place, fold: int = 1) -> Published | None:
+    """The counts of the dataset at a place, if they are known; `fold` is the number that its owner gives it."""
+    return _COUNTS.get(f"{place.name} {fold}") or _COUNTS.get(published_as(place))
+
+
+def published_as(place: Place) -> str:
+    """The dataset's name; of few-shot lists in a folder of a published name, with that name after a space."""
     folder = place.lists.parent if place.lists.is_file() else place.lists
-    keys = (place.name, f"{place.name} {place.fold}", f"{place.name} {folder.name.lower()}")
-    return next((_COUNTS[key] for key in keys if key in _COUNTS), None)
+    full = f"{place.name} {folder.name.lower()}"
+    return full if full in _COUNTS else place.name

@@ -1,14 +1,17 @@
 """A folder in, the videos under it out: found in one walk, looked up by name.
 
+Where the folder is gone, or has lost a video, the paths that a store has seen there stand in.
+
 Hundreds of thousands of files are usual, so no file is asked about twice, and none is opened.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from plfeat.errors import DataError, first_line
+from plfeat.records import CONTROL
 
 SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg"})
 
@@ -57,16 +60,32 @@ def _look(folder: Path) -> tuple[list[str], list[str], tuple[int, int]]:
     return files, folders, (status.st_dev, status.st_ino)
 
 
-class Videos:
-    """The videos under a folder, by their name without suffix. Names with the same `key` are the same."""
+def checked(seen: Collection[str], root: Path) -> Iterator[str]:
+    """The paths that a store has seen under `root`, all of them under it."""
+    for path in seen:
+        if path.startswith("/") or CONTROL.search(path) or not {"", ".", ".."}.isdisjoint(path.split("/")):
+            raise DataError(f"a store says that it has seen {path[:100]!a}, which is not a path under {root}")
+        yield path
 
-    def __init__(self, root: Path, key: Callable[[str], str] = str) -> None:
+
+class Videos:
+    """The videos under a folder, by their name without suffix. Names with the same `key` are the same. One that the
+    folder does not have is where it was `seen`."""
+
+    def __init__(self, root: Path, seen: Collection[str] = (), key: Callable[[str], str] = str) -> None:
         self._root = root
         self._key = key
         self._paths: dict[str, tuple[str, ...]] = {}
-        for path in walk(root):
-            name = key(path.rpartition("/")[2].rpartition(".")[0])
-            self._paths[name] = (*self._paths.get(name, ()), path)
+        lost: dict[str, tuple[str, ...]] = {}
+        for path in walk(root) if root.is_dir() else ():
+            self._add(self._paths, path)
+        for path in checked(seen, root):
+            self._add(lost, path)
+        self._paths = lost | self._paths
+
+    def _add(self, paths: dict[str, tuple[str, ...]], path: str) -> None:
+        name = self._key(path.rpartition("/")[2].rpartition(".")[0])
+        paths[name] = (*paths.get(name, ()), path)
 
     def find(self, stem: str, misfit: Callable[[str], Any] = str) -> Path | None:
         """The video of that name. Of several, the one with the smallest `misfit(path)`, then the first by path."""

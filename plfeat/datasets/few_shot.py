@@ -3,7 +3,8 @@
 A line such as `train0//videos/fencing/NAME.avi`, or `test0/88644`, says split, class and path. Classes are counted
 within their split, so every split has its own. A class is called after the folder of its videos if no other class has
 the same; else it is called `train class 0`, and a table of own names can say more. On disk the path may have other
-folders or another suffix; it may be listed without one.
+folders or another suffix; it may be listed without one. A list in a folder that is called as one is published, such as
+kinetics100, is called after it.
 """
 
 import re
@@ -11,11 +12,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from plfeat.datasets import groups
+from plfeat.datasets.counts import published_as
 from plfeat.datasets.disk import Videos, outside, without_suffix
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, find_list, need_root, no_list
 from plfeat.datasets.text import read_lines, wrong
-from plfeat.records import SPLITS, Dataset, VideoRef
+from plfeat.records import SPLITS, Listed, VideoList
 
 _FORM = re.compile(r"(train|val|test)([0-9]{1,6})//?(.+)")
 
@@ -38,17 +41,19 @@ class Shot:
         return self.path.split("/")[-2::-1]
 
 
-def read_few_shot(place: Place) -> Dataset:
+def read_few_shot(place: Place) -> VideoList:
     root = need_root(place)
     shots = [shot for path in _paths(place) for shot in _read(path)]
     names = _names(shots)
     label = {kind: index for index, kind in enumerate(names)}
-    videos, listing = Videos(root), Listing()
+    videos, listing = Videos(root, place.seen), Listing()
     for shot in shots:
         name = without_suffix(shot.path)
-        path = videos.find(name.rpartition("/")[2], outside(*shot.folders)) or root / shot.path
-        listing.add(shot.where, VideoRef(name, path, label[shot.kind], shot.split))
-    return listing.dataset(place, list(names.values()))
+        stem = name.rpartition("/")[2]
+        path = videos.find(stem, outside(*shot.folders)) or root / shot.path
+        group = groups.of_name(stem, shot.folders[0] if shot.folders else "")
+        listing.add(shot.where, Listed(name, label[shot.kind], (shot.split,), group, path=path))
+    return listing.videos(place, list(names.values()), published_as(place).replace(" ", "-"))
 
 
 def _paths(place: Place) -> list[Path]:

@@ -3,6 +3,7 @@
 The CSVs of the owners say label, YouTube id and seconds; the split is the file's. On disk a clip is called
 `<id>_<start>_<end>`, with six digits each, or `<id>`, anywhere under the root: in folders of splits and classes, with
 spaces or underscores, or in none. A video that is not there is listed all the same, at the path where it belongs.
+It is called `<id>_<start>_<end>`, after its split only where the owners list it in two. Clips of an id are a group.
 """
 
 import re
@@ -17,7 +18,7 @@ from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import SPLIT_WORDS, Place, find_list, need_root, no_list
 from plfeat.datasets.text import read_lines, read_table, wrong
 from plfeat.errors import DataError
-from plfeat.records import SPLITS, Dataset, VideoRef
+from plfeat.records import SPLITS, Listed, VideoList
 
 _WORDS = {split: [word for word, meaning in SPLIT_WORDS.items() if meaning == split] for split in SPLITS}
 _FOLDERS = {
@@ -41,11 +42,11 @@ class Clip(NamedTuple):
         return f"{self.youtube}_{self.start:06d}_{self.end:06d}"
 
 
-def read_k400(place: Place) -> Dataset:
-    return _dataset(place, [(clip.split, clip) for clip in _clips(place)])
+def read_k400(place: Place) -> VideoList:
+    return _videos(place, [(clip.split, clip) for clip in _clips(place)])
 
 
-def read_mini_k200(place: Place) -> Dataset:
+def read_mini_k200(place: Place) -> VideoList:
     """The clips of the listed ids. Ids that K400's CSVs no longer have are left out, because their class is not known:
     the owners' later releases dropped dead videos. If most are gone, the CSVs are not K400's, and that is an error."""
     clips: dict[str, list[Clip]] = defaultdict(list)
@@ -64,7 +65,7 @@ def read_mini_k200(place: Place) -> Dataset:
                 f"for example {', '.join(lost[:3])}; expected nearly all to be there"
             )
         chosen += [(split, clip) for _, youtube in lines for clip in _own(clips.get(youtube, []), split)]
-    return _dataset(place, chosen)
+    return _videos(place, chosen)
 
 
 def _own(clips: list[Clip], split: str) -> list[Clip]:
@@ -72,16 +73,19 @@ def _own(clips: list[Clip], split: str) -> list[Clip]:
     return [clip for clip in clips if clip.split == split] or clips
 
 
-def _dataset(place: Place, chosen: list[tuple[str, Clip]]) -> Dataset:
+def _videos(place: Place, chosen: list[tuple[str, Clip]]) -> VideoList:
     classes = sorted({clip.label for _, clip in chosen})
     label = {name: index for index, name in enumerate(classes)}
-    videos, listing = Videos(place.root), Listing()
+    split_of: dict[str, str] = {}
+    twice = {clip.stem for split, clip in chosen if split_of.setdefault(clip.stem, split) != split}
+    videos, listing = Videos(place.root, place.seen), Listing()
     for split, clip in chosen:
-        misfit = partial(_misfit, clip)
-        path = videos.find(clip.stem, misfit) or videos.find(clip.youtube, misfit)
-        path = path or place.root / clip.split / clip.label.replace("/", "_") / f"{clip.stem}.mp4"
-        listing.add(clip.where, VideoRef(f"{split}/{clip.stem}", path, label[clip.label], split))
-    return listing.dataset(place, classes)
+        misfit, stem = partial(_misfit, clip), clip.stem
+        path = videos.find(stem, misfit) or videos.find(clip.youtube, misfit)
+        path = path or place.root / clip.split / clip.label.replace("/", "_") / f"{stem}.mp4"
+        name = f"{split}/{stem}" if stem in twice else stem
+        listing.add(clip.where, Listed(name, label[clip.label], (split,), clip.youtube, path=path))
+    return listing.videos(place, classes)
 
 
 def _misfit(clip: Clip, path: str) -> tuple[bool, bool]:

@@ -11,24 +11,24 @@ from plfeat.datasets.disk import Videos
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, find_list, need_list, need_root, no_list
 from plfeat.datasets.text import read_json, wrong
-from plfeat.records import Dataset, VideoRef
+from plfeat.records import Listed, VideoList
 
 _FILES = {"train": ("train",), "val": ("validation", "val")}
 
 
-def read_ssv2(place: Place) -> Dataset:
+def read_ssv2(place: Place) -> VideoList:
     root, label = need_root(place), _read_labels(place)
     names = {split: [name for word in words for name in _names(word)] for split, words in _FILES.items()}
     paths = {split: find_list(place, *names[split]) for split in names}
     if not any(paths.values()):
         raise no_list(place, *names["train"], *names["val"])
-    videos, listing = Videos(root), Listing()
+    videos, listing = Videos(root, place.seen), Listing()
     for split, file in paths.items():
         for where, record in _records(str(file), read_json(file)) if file else ():
             name, index = _read_record(where, record, label)
             path = videos.find(name) or place.root / f"{name}.webm"
-            listing.add(where, VideoRef(name, path, index, split))
-    return listing.dataset(place, sorted(label, key=label.__getitem__))
+            listing.add(where, Listed(name, index, (split,), path=path))
+    return listing.videos(place, sorted(label, key=label.__getitem__))
 
 
 def _names(word: str) -> tuple[str, str]:

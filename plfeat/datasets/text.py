@@ -41,6 +41,11 @@ def read_table(
         yield where, dict(zip(header, cells, strict=True))
 
 
+def columns_of(path: Path) -> list[str]:
+    """The header of a CSV file."""
+    return [cell.strip() for cell in next(_rows(path), ("", []))[1]]
+
+
 def _rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
     try:

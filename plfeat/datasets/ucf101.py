@@ -4,26 +4,29 @@ The class of a video is the folder in its line; train lines say its number too, 
 in class folders or in one. Capitals do not count anywhere: the owners write HandstandPushups and HandStandPushups.
 """
 
+from plfeat.datasets import groups
 from plfeat.datasets.disk import Videos, outside, without_suffix
 from plfeat.datasets.listing import Listing
-from plfeat.datasets.place import Place, need_fold, need_list, need_root
+from plfeat.datasets.place import Place, need_folds, need_list, need_root
 from plfeat.datasets.text import read_lines, wrong
-from plfeat.records import Dataset, VideoRef
+from plfeat.records import Listed, VideoList
 
 
-def read_ucf101(place: Place) -> Dataset:
-    root, fold = need_root(place), need_fold(place)
-    classes = _read_classes(place)
+def read_ucf101(place: Place) -> VideoList:
+    root, folds, classes = need_root(place), need_folds(place), _read_classes(place)
     label = {name.lower(): index for index, name in enumerate(classes)}
-    paths = {split: need_list(place, f"{split}list{fold:02d}.txt") for split in ("train", "test")}
-    videos, listing = Videos(root, key=str.lower), Listing()
-    for split, lines in paths.items():
-        for where, line in read_lines(lines):
-            file, index = _read_line(where, line, label)
-            folder, _, name = file.partition("/")
-            path = videos.find(without_suffix(name), outside(folder)) or root / file
-            listing.add(where, VideoRef(without_suffix(file), path, index, split))
-    return listing.dataset(place, classes)
+    videos = Videos(root, place.seen, key=str.lower)
+    listing = Listing(len(folds), key=str.lower)
+    for number, fold in enumerate(folds):
+        for split in ("train", "test"):
+            for where, line in read_lines(need_list(place, f"{split}list{fold:02d}.txt")):
+                file, index = _read_line(where, line, label)
+                folder, _, name = file.partition("/")
+                stem, owner = without_suffix(name), classes[index]
+                path = videos.find(stem, outside(folder)) or root / file
+                row = Listed(f"{owner}/{stem}", index, (split,), groups.of_ucf(stem, owner), path=path)
+                listing.add(where, row, number)
+    return listing.videos(place, classes)
 
 
 def _read_classes(place: Place) -> list[str]:

@@ -12,7 +12,7 @@ from plfeat.datasets.check import check as compare
 from plfeat.errors import UsageError
 from plfeat.flows.progress import stage
 from plfeat.presets import PRESETS
-from plfeat.records import Tick
+from plfeat.records import CONTROL, Tick
 from plfeat.toy import shipped, videos
 
 _EXAMPLES = 5
@@ -23,18 +23,22 @@ def datasets() -> list[str]:
     return sorted(READERS)
 
 
-def check_dataset(name: str, root: Path, lists: Path | None, fold: int, names: Path | None, tick: Tick) -> Check:
-    place = Place(name, root, lists or root, fold, names)
+def check_dataset(name: str, root: Path, lists: Path | None, names: Path | None, tick: Tick) -> Check:
+    """`root` may also be the one file that lists everything; the videos then lie beside it."""
+    if lists is None and root.is_file():
+        root, lists = root.parent, root
+    place = Place(name, root, lists or root, names)
     with stage(tick, "reading the list"):
-        dataset = READERS[name](place)
+        videos = READERS[name](place)
     with stage(tick, "finding the files"):
-        return compare(dataset, place)
+        return compare(videos, place)
 
 
 def check_table(found: Check) -> list[list[str]]:
-    """A header, every split, and the classes that lack something."""
+    """A header, every split of every fold, and the classes that lack something."""
     lacking = [count for count in found.classes if count.missing or count.canonical not in (None, count.listed)]
-    rows = [*((f"split {count.name}", count) for count in found.splits), *((count.name, count) for count in lacking)]
+    splits = [(f"fold {count.fold} " if count.fold else "split ") + count.name for count in found.splits]
+    rows = [*zip(splits, found.splits, strict=True), *((count.name, count) for count in lacking)]
     cells = [
         [name, *map(str, (c.listed, c.found, c.missing, "" if c.canonical is None else c.canonical))]
         for name, c in rows
@@ -47,11 +51,23 @@ def check_remarks(found: Check) -> list[str]:
     remarks = []
     if found.canonical_classes not in (None, len(found.classes)):
         remarks.append(f"{len(found.classes)} classes are listed, {found.canonical_classes} are published")
-    for what, names in (("missing", found.missing), ("empty", found.empty), ("unexpected", found.unexpected)):
+    if found.unlabelled:
+        remarks.append(f"{found.unlabelled} without a label")
+    for what, names in (
+        ("missing", found.missing),
+        ("empty", found.empty),
+        ("listed twice, under several names", found.twice),
+        ("unexpected", found.unexpected),
+    ):
         if names:
             more = ", …" if len(names) > _EXAMPLES else ""
-            remarks.append(f"{len(names)} {what}: {', '.join(names[:_EXAMPLES])}{more}")
+            remarks.append(f"{len(names)} {what}: {', '.join(map(_plain, names[:_EXAMPLES]))}{more}")
     return remarks
+
+
+def _plain(name: str) -> str:
+    """Without what would act on the terminal."""
+    return CONTROL.sub("?", name)
 
 
 def models() -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 torch, so that tables come at once."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from plfeat.files import sha256_of_json
 from plfeat.metrics.compare import metrics_of
 from plfeat.records import Run
 from plfeat.report.runs import load_run, said_metrics
-from plfeat.shards.reader import Cache
+
+if TYPE_CHECKING:
+    from plfeat.desk import Desk
 
 
-def run_name(config: Any, cache: Cache) -> str:
-    """A folder name that differs whenever the settings or the cache do."""
-    return f"{cache.spec['dataset']['name']}-{sha256_of_json([config, cache.fingerprint])[:8]}"
+def run_name(config: Any, desk: "Desk") -> str:
+    """A folder name that differs whenever the settings, the list, the words or the features do."""
+    told = [config, desk.title, desk.store.fingerprint, desk.read, desk.words, desk.templates]
+    return f"{desk.videos.name}-{sha256_of_json(told)[:8]}"
 
 
 def settings_name(config: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""Runs in, table rows out; pure. A row is a method over its seeds, compared by video with the row above."""
+"""Runs in, table rows out; pure. A row is a method over its seeds and folds, compared by video with the row above."""
 
 from dataclasses import replace
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from plfeat.errors import DataError, unknown
 from plfeat.metrics.classify import class_accuracies, mean_class_accuracy, mirror_hits, top_k_hits
-from plfeat.metrics.stats import accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
+from plfeat.metrics.family import Family, Sample, families_of
+from plfeat.metrics.stats import Array, accuracy_interval, difference_interval, holm, mcnemar_p, paired_p
 from plfeat.records import Contrast, Row, Run, Step
 
 
@@ -22,8 +23,10 @@ def metrics_of(run: Run) -> dict[str, Any]:
         "mean_class": mean_class_accuracy(hits, run.label_N),
         "classes": class_accuracies(hits, run.label_N, run.classes),
     }
-    if run.group:
-        figures["groups"] = _by_group(hits[None], run)
+    if run.stratum:
+        stratum_N = np.array(run.stratum)[run.label_N]
+        here = {name: stratum_N == name for name in dict.fromkeys(run.stratum)}
+        figures["strata"] = {name: float(hits[where_N].mean()) for name, where_N in here.items() if where_N.any()}
     if run.mirror and len(twins := mirror_hits(run.scores_NC, run.label_N, run.mirror)):
         figures["mirror"] = float(twins.mean())
     return figures
@@ -31,119 +34,96 @@ def metrics_of(run: Run) -> dict[str, Any]:
 
 def rows_of(runs: list[Run]) -> list[Row]:
     """Rows in the order in which the methods first appear."""
-    order = list(dict.fromkeys(run.method for run in runs))
-    families = [
-        list(family) for _, family in groupby(sorted(runs, key=lambda r: order.index(r.method)), lambda r: r.method)
-    ]
-    for family in families:
-        _check_same_videos(families[0][0], family)
-    hits = [np.array([top_k_hits(run.scores_NC, run.label_N, 1) for run in family], dtype=float) for family in families]
-    raw = [_step(above, here) for above, here in pairwise(hits)]
+    families = list(families_of(runs).values())
+    samples = [family.sample() for family in families]
+    raw = [_step(above, here) for above, here in pairwise(samples)]
     corrected = holm([step.p for step in raw])
-    steps = [None] + [
-        Step(step.gain, step.low, step.high, p, step.seed_p, step.changed)
-        for step, p in zip(raw, corrected, strict=True)
-    ]
-    return [_row(*parts) for parts in zip(families, hits, steps, strict=True)]
+    steps = [None, *(replace(step, p=p) for step, p in zip(raw, corrected, strict=True))]
+    return [_row(*parts) for parts in zip(families, samples, steps, strict=True)]
+
+
+def top1_of(runs: list[Run]) -> dict[str, float]:
+    """Every method's figure, as its row has it."""
+    return {method: family.sample().mean for method, family in families_of(runs).items()}
 
 
 def contrasts(runs: list[Run], baseline: str) -> list[Contrast]:
     """Every other method against `baseline`: on all videos, on every stratum, and on whether mirror twins are told
     apart. One family of tests."""
-    families = {
-        method: [run for run in runs if run.method == method] for method in dict.fromkeys(r.method for r in runs)
-    }
+    families = families_of(runs)
     if baseline not in families:
         raise unknown("method", baseline, families)
-    base = families.pop(baseline)
+    before = _strata(families.pop(baseline))
     if not families:
         raise DataError(f"there is nothing but {baseline!r}; nothing can be set against it")
     found = []
     for method, family in families.items():
-        _check_same_videos(base[0], [*base, *family])
-        before, after = _strata(base), _strata(family)
-        for stratum, hits_SN in after.items():
-            low, high = difference_interval(hits_SN, before[stratum])
-            p = paired_p(hits_SN, before[stratum])
-            means = float(before[stratum].mean()), float(hits_SN.mean())
-            found.append(Contrast(method, stratum, hits_SN.shape[1], *means, low, high, p))
+        for stratum, after in _strata(family).items():
+            pair = after.hits_SN, before[stratum].hits_SN, after.weight_N, after.unit_N
+            low, high = difference_interval(*pair)
+            n, means = after.hits_SN.shape[1], (before[stratum].mean, after.mean)
+            found.append(Contrast(method, stratum, n, *means, low, high, paired_p(*pair)))
     corrected = holm([contrast.p for contrast in found])
     return [replace(contrast, p=p) for contrast, p in zip(found, corrected, strict=True)]
 
 
-def _strata(family: list[Run]) -> dict[str, NDArray[np.float64]]:
-    """Hits `[S, n]` on all videos, on those of each group, and between mirror twins."""
-    first = family[0]
-    hits_SN = np.array([top_k_hits(run.scores_NC, run.label_N, 1) for run in family], dtype=float)
-    strata = {"all": hits_SN}
-    if first.group:
-        group_N = np.array(first.group)[first.label_N]
-        strata |= {name: hits_SN[:, group_N == name] for name in dict.fromkeys(first.group) if (group_N == name).any()}
-    if first.mirror:
-        twins = np.array([mirror_hits(run.scores_NC, run.label_N, run.mirror) for run in family], dtype=float)
-        strata |= {"mirror pairs": twins} if twins.size else {}
-    return strata
+def _strata(family: Family) -> dict[str, Sample]:
+    """All videos, those of each stratum, and those that have mirror twins."""
+    sample, twins = family.sample(), family.mirrors()
+    return {"all": sample} | family.strata(sample) | ({"mirror pairs": twins} if twins else {})
 
 
-def _row(family: list[Run], hits_SN: NDArray[np.float64], step: Step | None) -> Row:
-    first = family[0]
-    low, high = accuracy_interval(hits_SN)
-    mirrored = [mirror_hits(run.scores_NC, run.label_N, run.mirror) for run in family] if first.mirror else []
+def _row(family: Family, sample: Sample, step: Step | None) -> Row:
+    first, twins = family.first, family.mirrors()
+    low, high = accuracy_interval(sample.hits_SN, sample.weight_N, sample.unit_N)
+    folds = {fold: float(sample.hits_SN[:, family.fold_N == fold].mean()) for fold in family.folds}
+    one_of_several = len(family.folds) > 1 or first.about.get("folds", 1) > 1
     return Row(
         method=first.method,
-        seeds=len(family),
+        seeds=len(family.runs),
         split=str(first.about.get("split", "test")),
-        n=hits_SN.shape[1],
-        missing=int(first.about.get("missing", 0)),
-        top1=float(hits_SN.mean()),
+        n=sample.hits_SN.shape[1],
+        missing=sum(int(run.about.get("missing", 0)) for run in family.runs[0]),
+        top1=sample.mean,
         low=low,
         high=high,
-        top5=float(np.mean([top_k_hits(run.scores_NC, run.label_N, 5) for run in family])),
-        mean_class=float(np.mean([mean_class_accuracy(h > 0, first.label_N) for h in hits_SN])),
-        groups=_by_group(hits_SN, first) if first.group else {},
-        mirror=float(np.mean(mirrored)) if mirrored and len(mirrored[0]) else None,
-        mirror_n=len(mirrored[0]) if mirrored else 0,
+        top5=family.sample(5).mean,
+        mean_class=float(np.mean([_mean_class(run) for folds in family.runs for run in folds])),
+        strata={name: own.mean for name, own in family.strata(sample).items()},
+        folds=folds if one_of_several else {},
+        mirror=twins.mean if twins else None,
+        mirror_n=twins.hits_SN.shape[1] if twins else 0,
         step=step,
     )
 
 
-def _by_group(hits_SN: NDArray[Any], run: Run) -> dict[str, float]:
-    group_N = np.array(run.group)[run.label_N]
-    return {
-        name: float(hits_SN[:, group_N == name].mean()) for name in dict.fromkeys(run.group) if (group_N == name).any()
-    }
+def _mean_class(run: Run) -> float:
+    return mean_class_accuracy(top_k_hits(run.scores_NC, run.label_N, 1), run.label_N)
 
 
-def _step(above_SN: NDArray[np.float64], here_SN: NDArray[np.float64]) -> Step:
-    low, high = difference_interval(here_SN, above_SN)
-    seeds = max(len(above_SN), len(here_SN))
-    pairs = list(zip(_cycle(above_SN, seeds), _cycle(here_SN, seeds), strict=True))
+def _step(above: Sample, here: Sample) -> Step:
+    pair = here.hits_SN, above.hits_SN, here.weight_N, here.unit_N
+    low, high = difference_interval(*pair)
+    seeds = max(len(above.hits_SN), len(here.hits_SN))
+    pairs = list(zip(_cycle(above.hits_SN, seeds), _cycle(here.hits_SN, seeds), strict=True))
     return Step(
-        gain=float(here_SN.mean() - above_SN.mean()),
+        gain=here.mean - above.mean,
         low=low,
         high=high,
-        p=paired_p(here_SN, above_SN),
-        seed_p=[mcnemar_p(above, here) for above, here in pairs],
-        changed=int(np.any([above != here for above, here in pairs], axis=0).sum()),
+        p=paired_p(*pair),
+        seed_p=[_seed_p(one, other, here) for one, other in pairs],
+        changed=int(np.any([one != other for one, other in pairs], axis=0).sum()),
     )
+
+
+def _seed_p(above_N: Array, here_N: Array, sample: Sample) -> float:
+    """Exact, where every video stands alone and counts the same."""
+    alone = int(sample.unit_N.max()) + 1 == len(sample.unit_N) and (sample.weight_N == 1).all()
+    if alone:
+        return mcnemar_p(above_N, here_N)
+    return paired_p(here_N[None], above_N[None], sample.weight_N, sample.unit_N)
 
 
 def _cycle(hits_SN: NDArray[np.float64], count: int) -> list[NDArray[np.float64]]:
     """A method without a seed (zero-shot) stands against every seed of the other."""
     return [hits_SN[i % len(hits_SN)] for i in range(count)]
-
-
-def _check_same_videos(first: Run, family: list[Run]) -> None:
-    """The same names are not enough: two datasets may share them, so the hash of the list must be the same too."""
-    for run in family:
-        same = (
-            run.id_N == first.id_N
-            and run.classes == first.classes
-            and np.array_equal(run.label_N, first.label_N)
-            and run.about.get("list_sha256") == first.about.get("list_sha256")
-        )
-        if not same:
-            raise DataError(
-                f"runs {first.method!r} and {run.method!r} (seed {run.seed}) saw different test videos "
-                f"({len(first.id_N)} and {len(run.id_N)}); only runs over the same videos can share a table"
-            )

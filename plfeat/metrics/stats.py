@@ -1,6 +1,9 @@
 """How sure a number is. Everything is paired by video and deterministic.
 
-Shapes: S seeds (runs of one method), N videos; `hits_SN` is 0/1.
+Shapes: S seeds (runs of one method), N tests of a video (over several folds a video is tested more than once);
+`hits_SN` is 0/1. `weight_N` says how much each counts and is 1 on average; `unit_N` numbers, from 0, what each belongs
+to: tests of one unit (a film, the same video in another fold) know of each other, so whole units are drawn. Without
+them every test counts the same and stands alone.
 """
 
 import math
@@ -14,20 +17,44 @@ CHUNK = 500  # resamples at a time, so that memory stays small for 20,000 videos
 LEVEL = 0.95
 
 
-def accuracy_interval(hits_SN: Array) -> tuple[float, float]:
-    """95 % Wilson interval of the mean, with the number of independent trials that videos and seeds amount to.
+def fold_weights(fold_N: NDArray[np.int64]) -> Array:
+    """What each video counts where the mean over folds is wanted, however many videos a fold tests: 1 on average."""
+    _, which_N, videos_F = np.unique(fold_N, return_inverse=True, return_counts=True)
+    return np.asarray(len(fold_N) / (len(videos_F) * videos_F))[which_N]
 
-    A video that is hit by some seeds and missed by others counts as more than one trial; seeds that differ from each
-    other by more than chance make it fewer. Unlike a bootstrap it keeps its word near 0 and 1.
+
+def accuracy_interval(
+    hits_SN: Array, weight_N: Array | None = None, unit_N: NDArray[np.int64] | None = None
+) -> tuple[float, float]:
+    """95 % Wilson interval of the mean, with the number of independent trials that units and seeds amount to.
+
+    A video that is hit by some seeds and missed by others counts as more than one trial; units whose videos are hit or
+    missed together, and seeds that differ from each other by more than chance, make it fewer. Unlike a bootstrap it
+    keeps its word near 0 and 1.
     """
     seeds, videos = hits_SN.shape
-    mean = float(hits_SN.mean())
-    variance = hits_SN.mean(axis=0).var(ddof=1) / videos if videos > 1 else 0.0
+    weight_N, unit_N, units = _apart(videos, weight_N, unit_N)
+    mean = float((hits_SN * weight_N).mean())
+    hits_N = hits_SN.mean(axis=0)
+    apart_U = _sum_by(unit_N, weight_N * (hits_N - (hits_N * weight_N).mean()))
+    variance = (units / videos) ** 2 * ((apart_U**2).sum() / (units - 1)) / units if units > 1 else 0.0
     if seeds > 1:
-        variance += hits_SN.mean(axis=1).var(ddof=1) / seeds
-    trials = min(seeds * videos, mean * (1 - mean) / variance) if variance > 0 else videos
+        variance += (hits_SN * weight_N).mean(axis=1).var(ddof=1) / seeds
+    trials = min(seeds * videos, mean * (1 - mean) / variance) if variance > 0 else units
     low, high = wilson(mean, float(trials))
     return low, high
+
+
+def _apart(
+    videos: int, weight_N: Array | None, unit_N: NDArray[np.int64] | None
+) -> tuple[Array, NDArray[np.int64], int]:
+    """Weights, units, and how many units there are."""
+    units_N = np.arange(videos) if unit_N is None else unit_N
+    return np.ones(videos) if weight_N is None else weight_N, units_N, int(units_N.max()) + 1
+
+
+def _sum_by(unit_N: NDArray[np.int64], value_N: Array) -> Array:
+    return np.asarray(np.bincount(unit_N, weights=value_N), dtype=np.float64)
 
 
 def wilson(mean: float, trials: float) -> tuple[float, float]:
@@ -40,20 +67,26 @@ def wilson(mean: float, trials: float) -> tuple[float, float]:
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
-def difference_interval(a_SN: Array, b_SN: Array) -> tuple[float, float]:
-    """95 % percentile bootstrap of the mean of a - b: every draw takes the same videos from both.
+def difference_interval(
+    a_SN: Array, b_SN: Array, weight_N: Array | None = None, unit_N: NDArray[np.int64] | None = None
+) -> tuple[float, float]:
+    """95 % percentile bootstrap of the mean of a - b: every draw takes the same units, whole, from both.
 
     As many seeds on both sides are the same seeds, and drawn together.
     """
+    weight_N, unit_N, units = _apart(a_SN.shape[1], weight_N, unit_N)
+    a_SU, b_SU = (np.array([_sum_by(unit_N, weight_N * hits_N) for hits_N in hits_SN]) for hits_SN in (a_SN, b_SN))
+    weight_U = _sum_by(unit_N, weight_N)
     rng = np.random.default_rng(0)
     means = []
     for _ in range(RESAMPLES // CHUNK):
-        videos_RN = rng.multinomial(a_SN.shape[1], np.full(a_SN.shape[1], 1 / a_SN.shape[1]), CHUNK) / a_SN.shape[1]
+        drawn_RU = rng.multinomial(units, np.full(units, 1 / units), CHUNK)
+        share_RU = drawn_RU / (drawn_RU @ weight_U)[:, None]  # a draw of large units has more videos
         seeds_RS = _seed_weights(len(a_SN), rng)
-        mean_R = (seeds_RS * (videos_RN @ a_SN.T)).sum(axis=1)
+        mean_R = (seeds_RS * (share_RU @ a_SU.T)).sum(axis=1)
         if len(b_SN) != len(a_SN):
             seeds_RS = _seed_weights(len(b_SN), rng)
-        means.append(mean_R - (seeds_RS * (videos_RN @ b_SN.T)).sum(axis=1))
+        means.append(mean_R - (seeds_RS * (share_RU @ b_SU.T)).sum(axis=1))
     low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
@@ -62,13 +95,14 @@ def _seed_weights(seeds: int, rng: np.random.Generator) -> Array:
     return rng.multinomial(seeds, np.full(seeds, 1 / seeds), CHUNK) / seeds
 
 
-def paired_p(a_SN: Array, b_SN: Array) -> float:
-    """Two-sided sign-flip permutation test over videos of the difference of seed-averaged hits.
+def paired_p(a_SN: Array, b_SN: Array, weight_N: Array | None = None, unit_N: NDArray[np.int64] | None = None) -> float:
+    """Two-sided sign-flip permutation test over units of the difference of seed-averaged hits.
 
     It asks whether these runs would differ on other videos, not whether other seeds would.
     """
-    delta_N = a_SN.mean(axis=0) - b_SN.mean(axis=0)
-    moved = delta_N[delta_N != 0]
+    weight_N, unit_N, _ = _apart(a_SN.shape[1], weight_N, unit_N)
+    delta_U = _sum_by(unit_N, weight_N * (a_SN.mean(axis=0) - b_SN.mean(axis=0)))
+    moved = delta_U[delta_U != 0]
     if len(moved) == 0:
         return 1.0
     rng = np.random.default_rng(0)

@@ -10,9 +10,9 @@ from plfeat.files import publish
 
 
 def confusion_figure(
-    counts_CC: NDArray[np.int64], classes: tuple[str, ...], group: tuple[str, ...], title: str, path: Path
+    counts_CC: NDArray[np.int64], classes: tuple[str, ...], stratum: tuple[str, ...], title: str, path: Path
 ) -> None:
-    """True class by first choice, in shares of the true class; a line stands where the group changes."""
+    """True class by first choice, in shares of the true class; a line stands where the stratum changes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -24,7 +24,7 @@ def confusion_figure(
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7, parse_math=False)
     axes.set_yticks(range(len(classes)), classes, fontsize=7, parse_math=False)
-    for edge in [i for i in range(1, len(group)) if group[i] != group[i - 1]]:
+    for edge in [i for i in range(1, len(stratum)) if stratum[i] != stratum[i - 1]]:
         axes.axhline(edge - 0.5, color="0.4", linewidth=0.8)
         axes.axvline(edge - 0.5, color="0.4", linewidth=0.8)
     axes.set(xlabel="first choice", ylabel="true class")

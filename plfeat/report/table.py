@@ -1,9 +1,15 @@
 """Rows in, a table out: markdown for people, csv and plain dictionaries for machines."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from plfeat.records import Contrast, Row
+
+FOLDS = (
+    "Every figure is the mean of the folds' figures, each of the same weight. A video that several folds test counts "
+    "in each of them; in intervals and p it stands as one."
+)
 
 
 def as_dicts(rows: list[Row]) -> list[dict[str, Any]]:
@@ -15,20 +21,23 @@ def as_csv(rows: list[Row]) -> str:
     import pandas as pd
 
     flat = pd.json_normalize(as_dicts(rows), sep="_").drop(columns="step", errors="ignore")
+    flat = flat.rename(columns=lambda name: name.replace("folds_", "fold_", 1) if name.startswith("folds_") else name)
     text: str = flat.to_csv(index=False, float_format="%.6f", lineterminator="\n")
     return text
 
 
 def cells(rows: list[Row]) -> list[list[str]]:
     """A header and one line a row, as a reader sees them: percentages, with 95 % intervals."""
-    groups = list(dict.fromkeys(name for row in rows for name in row.groups))
+    folds = list(rows[0].folds) if len(rows[0].folds) > 1 else []
+    strata = list(dict.fromkeys(name for row in rows for name in row.strata))
     mirrors = any(row.mirror is not None for row in rows)
     header = [
         "method",
         "seeds",
         "top-1 [95 %]",
         "top-5",
-        *groups,
+        *(f"fold {fold}" for fold in folds),
+        *strata,
         *(["mirror pairs"] if mirrors else []),
         "vs row above [95 %]",
         "changed",
@@ -42,7 +51,8 @@ def cells(rows: list[Row]) -> list[list[str]]:
             f"{_percent(row.top1)} [{_percent(row.low)}, {_percent(row.high)}]",
             _percent(row.top5),
         ]
-        line += [_percent(row.groups[name]) if name in row.groups else "" for name in groups]
+        line += [_percent(row.folds[fold]) for fold in folds]
+        line += [_percent(row.strata[name]) if name in row.strata else "" for name in strata]
         line += [_percent(row.mirror) if row.mirror is not None else ""] if mirrors else []
         if row.step is None:
             line += ["", "", ""]
@@ -73,12 +83,13 @@ def _difference(contrast: Contrast) -> str:
     return f"{100 * gain:+.1f} [{100 * contrast.low:+.1f}, {100 * contrast.high:+.1f}]{star}"
 
 
-def contrasts_as_markdown(contrasts: list[Contrast], baseline: str) -> str:
+def contrasts_as_markdown(contrasts: list[Contrast], baseline: str, remarks: Sequence[str] = ()) -> str:
     note = (
         f"Points of top-1 above or below {baseline}, on the same videos, with 95 % intervals over videos and seeds; "
         f"* p < 0.05, sign-flip permutation paired by video, Holm-corrected over all {len(contrasts)} differences here."
     )
-    return f"## Against {baseline}\n\n{_markdown(contrast_cells(contrasts))}\n\n{note}\n"
+    notes = "\n\n".join([note, *remarks])
+    return f"## Against {baseline}\n\n{_markdown(contrast_cells(contrasts))}\n\n{notes}\n"
 
 
 def contrasts_as_csv(contrasts: list[Contrast]) -> str:
@@ -89,29 +100,31 @@ def contrasts_as_csv(contrasts: list[Contrast]) -> str:
     return text
 
 
-def footnotes(rows: list[Row]) -> list[str]:
-    missing = max(row.missing for row in rows)
+def footnotes(rows: list[Row], remarks: Sequence[str] = ()) -> list[str]:
+    missing, folds = max(row.missing for row in rows), list(rows[0].folds)
+    over = {0: "", 1: f" of fold {folds[0]} alone" if folds else ""}.get(
+        len(folds), f", of {len(folds)} folds together"
+    )
     notes = [
-        f"n = {rows[0].n} {rows[0].split} videos"
+        f"n = {rows[0].n} {rows[0].split} videos{over}"
         + (f"; {missing} more have no features and are left out of every row" if missing else "; none missing")
         + ". Intervals: 95 %, over videos and seeds. p: sign-flip permutation paired by video, Holm-corrected, for "
         "these runs on other videos (not for other seeds); n.s. = not significant at 5 %. "
         "changed: videos on which the two rows disagree."
     ]
+    notes += [FOLDS] if len(folds) > 1 else []
     pairs = next((row.mirror_n for row in rows if row.mirror is not None), 0)
     if pairs:
         notes.append(
             f"mirror pairs: the {pairs} videos whose class has a twin that shows the same frames in another order; "
             "how often their own class beats the twin. Chance is 50; mean pooling cannot see order and stays near it."
         )
-    return notes
+    return [*notes, *remarks]
 
 
-def as_markdown(rows: list[Row], title: str) -> str:
-    return (
-        "\n".join([f"# {title}", "", _markdown(cells(rows)), "", *(f"{note}\n" for note in footnotes(rows))]).rstrip()
-        + "\n"
-    )
+def as_markdown(rows: list[Row], title: str, remarks: Sequence[str] = ()) -> str:
+    notes = (f"{note}\n" for note in footnotes(rows, remarks))
+    return "\n".join([f"# {title}", "", _markdown(cells(rows)), "", *notes]).rstrip() + "\n"
 
 
 def _markdown(lines: list[list[str]]) -> str:

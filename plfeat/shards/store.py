@@ -24,13 +24,13 @@ from plfeat.files import sha256_of
 from plfeat.recipe import Recipe, Take
 from plfeat.records import VideoList
 from plfeat.shards.hdf5 import STORED_AS, OnDisk, unpack
-from plfeat.shards.listed import open_list
+from plfeat.shards.lists import FOLDER, read_list
 from plfeat.shards.reader import State, read_shard, state_of
 from plfeat.shards.room import HASH, NAME, SHA256, TEXT_FILE, file_in, place, read_json
 from plfeat.shards.schema import FAILED, FORMAT, Shard, take_of
 
 RECIPE, MANIFEST, LEDGER, CATALOGUE = "recipe.json", "manifest.json", "ledger.jsonl", "catalogue.csv"
-SHARDS, TEXT = "shards", "text"
+LISTS, SHARDS, TEXT = FOLDER, "shards", "text"
 
 UNMADE = 255
 """The status of a video that no shard knows."""
@@ -158,13 +158,13 @@ class Rows:
     """One take of some videos, in the order in which they were asked for. Those without features have length 0."""
 
     def __init__(self, index: Index, videos: Sequence[str], take: Take, where: str) -> None:
-        self.video, self.take, self._where, self._shards = tuple(videos), take, where, index.shards
+        self.video, self.take, self.where, self._shards = tuple(videos), take, where, index.shards
         first = np.array(index.first)
         at = np.fromiter((index.where.get(key, -1) for key in videos), np.int64, len(videos))
         self._shard_N = np.searchsorted(first, at, "right") - 1  # those that are nowhere get -1
         self._number_N = at - first[self._shard_N]
         self.status_N, self.length_N, self._start_N = (np.full(len(at), start) for start in (np.uint8(UNMADE), 0, 0))
-        for number, mine in self._by_shard():
+        for number, mine in _by_shard(self._shard_N):
             shard = self._shards[number].shard
             at_N = self._number_N[mine]
             self.status_N[mine] = shard.status_N[at_N]
@@ -179,47 +179,63 @@ class Rows:
         """Which of the videos have features."""
         return self.length_N > 0
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of what is kept of a video, `[T, X]`: the same for all, or an error."""
         lengths = np.unique(self.length_N[self.has])
         if not len(lengths):
-            raise CacheError(f"{self._where}: no video has features; the store's ledger.jsonl says why")
+            raise CacheError(f"{self.where}: no video has features; the store's ledger.jsonl says why")
         if len(lengths) > 1:
             raise DataError(
-                f"{self._where}: videos have {lengths[0]} to {lengths[-1]} frames; training needs the same for all"
+                f"{self.where}: videos have {lengths[0]} to {lengths[-1]} frames; training needs the same for all"
             )
         return int(lengths[0]), *self._shards[int(self._shard_N[self.has][0])].stored.shape[1:]
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Of features that are read: bfloat16 becomes float32."""
+        return unpack(np.empty(0, self._shards[int(self._shard_N[self.has][0])].stored.dtype)).dtype
+
     def read(self) -> NDArray[Any]:
         """The features of the videos that have some, `[n, T, X]`, in memory once."""
-        frames, *rest = self.shape
-        kept_N = np.cumsum(self.has) - 1
-        out: NDArray[Any] | None = None
+        kept_N, out = np.cumsum(self.has) - 1, self.empty(int(self.has.sum()))
         for where, block in self.blocks():
-            if out is None:
-                out = np.empty((int(self.has.sum()), frames, *rest), block.dtype)
             out[kept_N[where]] = block
-        assert out is not None
         return out
 
     def blocks(self, most: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """The same, at most so many videos at a time, as they lie in the files: which of the videos they are, and
         their features. Checksums are looked at on the way, once a process."""
         frames = self.shape[0]
-        for number, mine in self._by_shard():
+        for number, mine in _by_shard(self._shard_N):
             mine = mine[self.has[mine]]
             mine = mine[np.argsort(self._start_N[mine], kind="stable")]
             for first in range(0, len(mine), most):
                 some = mine[first : first + most]
                 yield some, unpack(self._load(number, some, frames))
 
+    def gather(self, video_K: NDArray[np.int64]) -> NDArray[Any]:
+        """The features of some of the videos, `[K, T, X]`, in the order given; each of them has features."""
+        out = self.empty(len(video_K))
+        for shard, mine in _by_shard(self._shard_N[video_K]):
+            mine = mine[np.argsort(self._start_N[video_K[mine]], kind="stable")]
+            out[mine] = unpack(self._load(shard, video_K[mine], self.shape[0]))
+        return out
+
+    def empty(self, count: int) -> NDArray[Any]:
+        """Room for the features of so many videos, `[count, T, X]`."""
+        return np.empty((count, *self.shape), self.dtype)
+
     def one(self, number: int) -> NDArray[Any]:
         """The features of one video `[T, X]`, however many frames it has; none if it has none."""
-        length = int(self.length_N[number])
+        start, length = int(self._start_N[number]), int(self.length_N[number])
         if not length:
-            raise CacheError(f"{self._where}: {self.video[number]} has no features")
-        return unpack(self._load(int(self._shard_N[number]), np.array([number]), length)[0])
+            raise CacheError(f"{self.where}: {self.video[number]} has no features")
+        opened, at = self._shards[int(self._shard_N[number])], int(self._number_N[number])
+        features = opened.stored[start : start + length]
+        if not opened.checked_N[at] and not opened.check(at, features):
+            raise _damaged(opened, 1, self.video[number])
+        return unpack(features)
 
     def _load(self, shard: int, some: NDArray[np.int64], frames: int) -> NDArray[Any]:
         """`[K, T, X]` of videos of one shard, in the order in which they lie there."""
@@ -231,18 +247,23 @@ class Rows:
         unchecked = np.flatnonzero(~opened.checked_N[numbers])
         bad = [n for n in unchecked.tolist() if not opened.check(int(numbers[n]), out[n])]
         if bad:
-            raise CacheError(
-                f"{opened.path}: the features of {len(bad)} videos do not have the checksum stored with them, "
-                f"the first is {self.video[some[bad[0]]]}; run the same `plfeat extract` again"
-            )
+            raise _damaged(opened, len(bad), self.video[some[bad[0]]])
         return out
 
-    def _by_shard(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Each shard that has some of the videos, and which ones."""
-        order = np.argsort(self._shard_N, kind="stable")
-        order = order[np.searchsorted(self._shard_N[order], 0) :]
-        numbers, first = np.unique(self._shard_N[order], return_index=True)
-        yield from zip(numbers.tolist(), np.split(order, first[1:]), strict=False)
+
+def _damaged(opened: Opened, count: int, first: str) -> CacheError:
+    return CacheError(
+        f"{opened.path}: the features of {count} videos do not have the checksum stored with them, "
+        f"the first is {first}; run the same `plfeat extract` again"
+    )
+
+
+def _by_shard(shard_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Each shard that has some of the videos, and which ones. Those that no shard has are -1."""
+    order = np.argsort(shard_N, kind="stable")
+    order = order[np.searchsorted(shard_N[order], 0) :]
+    numbers, first = np.unique(shard_N[order], return_index=True)
+    yield from zip(numbers.tolist(), np.split(order, first[1:]), strict=False)
 
 
 @dataclass(frozen=True)
@@ -340,6 +361,11 @@ class Store:
 def belongs(opened: Opened, recipe: Recipe) -> bool:
     """Whether a shard is of this recipe."""
     return opened.shard.recipe == recipe.fingerprint and opened.stored.dtype.name == STORED_AS[recipe.dtype]
+
+
+def open_list(store: Path, title: str) -> VideoList:
+    """A version of a list, `name@hash`."""
+    return read_list(file_in(store, LISTS, f"{title}.csv"))
 
 
 def open_store(path: Path) -> Store:

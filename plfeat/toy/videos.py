@@ -34,7 +34,7 @@ def make(out: Path, videos: int, seed: int, tick: Tick, workers: int | None = No
         raise UsageError(
             f"--videos {videos}: expected at least one for each of the {len(ACTIONS)} classes, and at most {MOST}"
         )
-    wanted = {"dataset": "toy", "version": 1, "videos": videos, "seed": seed}
+    wanted = {"dataset": "toy", "version": 2, "videos": videos, "seed": seed}
     out = out.resolve()
     if _marked(out) == wanted:
         return False
@@ -97,7 +97,7 @@ def _fill(folder: Path, jobs: list[tuple[str, int, int]], seed: int, tick: Tick,
         (folder / split / ACTIONS[index].name).mkdir(parents=True, exist_ok=True)
     with (folder / "classes.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["class", "group", "mirror"])
+        table.writerow(["class", "stratum", "mirror"])
         for action in ACTIONS:
             twin = mirror_of(action)
             table.writerow([action.name, action.stratum, twin.name if twin else ""])

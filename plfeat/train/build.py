@@ -33,6 +33,8 @@ OWN = {
 }
 """What members of one fleet may differ in, besides their seeds. Everything else is the fleet's architecture."""
 
+_AT_ONCE = 4096  # videos whose keys are made in one piece
+
 
 @dataclass(frozen=True)
 class Material:
@@ -90,7 +92,9 @@ def build_learner(members: list[TrainConfig], material: Material, device: torch.
 
 def tip_keys(train: Samples, chosen_EN: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What Tip-Adapter starts from: each member's own training videos `[E, K, D]`, as they were cached, and labels."""
-    return keys(train.features_NVTD)[chosen_EN.to(train.features_NVTD.device)], train.label_N[chosen_EN]
+    features = train.features_NVTD
+    key_ND = torch.cat([keys(some) for some in features.split(_AT_ONCE)])
+    return key_ND[chosen_EN.to(features.device)], train.label_N[chosen_EN]
 
 
 def build_tip(

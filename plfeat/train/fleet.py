@@ -22,6 +22,7 @@ from plfeat.errors import DataError
 from plfeat.metrics.classify import top_k_hits
 from plfeat.records import Tick
 from plfeat.train.adamw import AdamW, Group
+from plfeat.train.features import Features, fed
 from plfeat.train.plan import Batch, epoch_plan, steps_of, widened
 from plfeat.train.schedule import rate_factor
 
@@ -32,15 +33,15 @@ class Learner(Protocol):
     @property
     def per_class(self) -> int: ...
     def loss(self, frames_EBTD: torch.Tensor, batch: Batch, /) -> torch.Tensor: ...
-    def score(self, features_NVTD: torch.Tensor, /) -> torch.Tensor: ...
+    def score(self, features_NVTD: Features, /) -> torch.Tensor: ...
     def named_parameters(self) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Videos on the device that trains."""
+    """Videos for the device that trains."""
 
-    features_NVTD: torch.Tensor
+    features_NVTD: Features
     label_N: torch.Tensor  # on the CPU, where batches are planned
 
 
@@ -135,14 +136,18 @@ class Fleet:
         warmup = int(self.optim.warmup * self.per_epoch)
         step, factor = self.state.epoch * self.per_epoch, 0.0
         total_E = torch.zeros(len(self.members), device=self.train.features_NVTD.device)
-        for batch in self.plan():
+        for frames_EBTD, batch in self.batches():
             factor = rate_factor(step, steps, warmup)
-            total_E += self.step(batch, factor)
+            total_E += self.step(frames_EBTD, batch, factor)
             step += 1
         self.state.epoch += 1
         self._note_epoch(factor, (total_E / self.per_epoch).tolist(), val)
 
-    def plan(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[tuple[torch.Tensor, Batch]]:
+        """The frames `[E, B, T, D]` of the epoch that comes next, and whose they are."""
+        return fed(self.train.features_NVTD, self.plan)
+
+    def plan(self, device: torch.device | None = None) -> Iterator[Batch]:
         """The batches of the epoch that comes next."""
         features = self.train.features_NVTD
         return epoch_plan(
@@ -153,15 +158,15 @@ class Fleet:
             self.batch,
             features.shape[1],
             self.learner.per_class,
-            features.device,
+            device or features.device,
         )
 
-    def step(self, batch: Batch, factor: float) -> torch.Tensor:
+    def step(self, frames_EBTD: torch.Tensor, batch: Batch, factor: float) -> torch.Tensor:
         """Every member's loss `[E]`, before the step. Nothing here waits for the device."""
-        features = self.train.features_NVTD
-        with full_precision(features.device):
-            with torch.autocast(features.device.type, torch.bfloat16) if self.halved else nullcontext():
-                loss_E = self.learner.loss(widened(features[batch.video_EB, batch.view_EB]), batch)
+        device = frames_EBTD.device
+        with full_precision(device):
+            with torch.autocast(device.type, torch.bfloat16) if self.halved else nullcontext():
+                loss_E = self.learner.loss(widened(frames_EBTD), batch)
             self.adamw.zero_grad()
             loss_E.sum().backward()
             self.adamw.step(factor)

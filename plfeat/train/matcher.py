@@ -18,6 +18,7 @@ from plfeat.model.graph import Graph
 from plfeat.model.layers import Linear
 from plfeat.model.parse import Parse, mean_of_words
 from plfeat.model.release import ReleaseGraph, ReleaseParse
+from plfeat.train.features import Features
 from plfeat.train.plan import Batch, widened
 from plfeat.train.texts import Read, Source
 
@@ -176,13 +177,13 @@ class Matcher(nn.Module):
         return torch.arange(self.source.texts).expand(len(self.log_scale_E), -1)
 
     @torch.no_grad()
-    def score(self, features_NVTD: torch.Tensor, budget: int | None = None) -> torch.Tensor:
+    def score(self, features_NVTD: Features, budget: int | None = None) -> torch.Tensor:
         """Class probabilities `[E, N, C]`: cosines averaged over the views, probabilities over a class's texts. What a
         chunk of videos and texts needs stays within `budget` bytes, or is one video and one text."""
         with full_precision(features_NVTD.device):
             return self._score(features_NVTD, budget or chunk_bytes(features_NVTD.device))
 
-    def _score(self, features_NVTD: torch.Tensor, budget: int) -> torch.Tensor:
+    def _score(self, features_NVTD: Features, budget: int) -> torch.Tensor:
         sentence_EPD, text_EPD, raw_EPD = self._read_all()
         members, (views, frames, width) = len(sentence_EPD), features_NVTD.shape[1:]
         one_video = 4 * members * views * frames * width * 8  # the heads hold a few copies, widened four times

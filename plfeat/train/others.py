@@ -11,6 +11,7 @@ from plfeat.device import full_precision
 from plfeat.loss.match import cosine
 from plfeat.model.draws import Draws
 from plfeat.model.layers import Linear
+from plfeat.train.features import Features
 from plfeat.train.plan import Batch, widened
 
 _AT_ONCE = 1024  # videos scored in one piece
@@ -32,7 +33,7 @@ class Classifier(nn.Module):
         return -log_share.take_along_dim(batch.label_EB[..., None], dim=-1).mean(dim=(1, 2))
 
     @torch.no_grad()
-    def score(self, features_NVTD: torch.Tensor) -> torch.Tensor:
+    def score(self, features_NVTD: Features) -> torch.Tensor:
         """Class probabilities `[E, N, C]`; logits are averaged over the views."""
         parts = []
         for rows in features_NVTD.split(_AT_ONCE):

@@ -71,11 +71,8 @@ class Prompts(Source):
         if not prompts.shared:
             embeddings_EULW, _ = prompts(texts_EU)
             return _run(self.tower, embeddings_EULW, eot_EU, texts_EU, self.words, self.early)
-        parts = prompts.prefix(), prompts.rest(texts_EU), eot_EU, self.early
-        if not self.words:
-            return Read(self.tower.sentences_shared(*parts))
-        found = self.tower.forward_shared(*parts)
-        return Read(found.sentence_EUD, found.words_EULW, _real(found.words_EULW, eot_EU))
+        found = self.tower(prompts.rest(texts_EU), eot_EU, prompts.prefix(), self.words, self.early)
+        return _read(found.sentence_ND, found.kept_NLW, eot_EU)
 
 
 class Templates(Source):
@@ -164,12 +161,12 @@ def _run(
     def back(rows: torch.Tensor) -> torch.Tensor:
         return rows.unflatten(0, texts_EU.shape) if place_EU is None else rows[place_EU]
 
-    if not words:
-        return Read(back(tower.sentences(embeddings, eot, early)))
-    found = tower(embeddings, eot, early)
-    return Read(back(found.sentence_ND), back(found.words_NLW), _real(found.words_NLW, eot_EU))
+    found = tower(embeddings, eot, words=words, early=early)
+    return _read(back(found.sentence_ND), None if found.kept_NLW is None else back(found.kept_NLW), eot_EU)
 
 
-def _real(words: torch.Tensor, eot_EU: torch.Tensor) -> torch.Tensor:
-    place = torch.arange(words.shape[-2])
-    return sent((place > 0) & (place < eot_EU[..., None]), words.device)
+def _read(sentence_EUD: torch.Tensor, words_EULW: torch.Tensor | None, eot_EU: torch.Tensor) -> Read:
+    if words_EULW is None:
+        return Read(sentence_EUD)
+    place = torch.arange(words_EULW.shape[-2])
+    return Read(sentence_EUD, words_EULW, sent((place > 0) & (place < eot_EU[..., None]), words_EULW.device))
