@@ -380,7 +380,10 @@ READ: dict[str, Forge] = {
             store, lambda m: m["lists"].update(other={"hash": "01234567", "takes": {"train": [], "other": []}})
         ),
     ),
-    "labels of another class": _put_list(classes=("a",), words=("a",)),
+    "a class that the list has not": lambda store, outside: (
+        path := next((store / "lists").iterdir()),
+        path.write_text(path.read_text().replace(",b,", ",c,")),
+    ),
     "a class twice": _put_list(classes=("a", "a")),
     "more words than classes": _put_list(words=("a", "b", "c")),
     "text of another shape": _text(

@@ -1,5 +1,7 @@
 """`cache/README.md` is enough to read a store: this reader knows nothing but that page."""
 
+import csv
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -33,6 +35,19 @@ def read(store: Path, take: str, keys: list[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def read_labels(store: Path, name: str, split: str) -> dict[str, tuple[str, str]]:
+    """The keys and the classes of a list's videos in one split, by their names."""
+    manifest = json.loads((store / "manifest.json").read_text(encoding="utf-8"))
+    path = store / "lists" / f"{name}@{manifest['lists'][name]['hash']}.csv"
+    head, table = path.read_text(encoding="utf-8").split("\n", 1)
+    facts = json.loads(head.removeprefix("# "))
+    says = {key: facts[key] for key in ("classes", "words", "stratum", "mirror", "how")}
+    told = json.dumps(says, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert hashlib.sha256(f"{told}\n{table}".encode()).hexdigest()[:8] == manifest["lists"][name]["hash"]
+    rows = csv.DictReader(table.splitlines())
+    return {row["name"]: (row["video"], row["class"]) for row in rows if row["split"] == split}
+
+
 def test_a_reader_written_from_the_page_reads_what_ours_reads(tmp_path: Path) -> None:
     whole_store(tmp_path / "store")
     with Growth(tmp_path / "store", RECIPE) as growth:
@@ -44,11 +59,13 @@ def test_a_reader_written_from_the_page_reads_what_ours_reads(tmp_path: Path) ->
         assert sorted(theirs) == sorted(keys)
         for number, video in enumerate(keys):
             assert theirs[video].tobytes() == ours.one(number).tobytes()
+    videos = store.read_list("mine")
+    for split in ("train", "test"):
+        of = {row.name: (row.video, videos.classes[row.label]) for row in videos.of(split)}
+        assert read_labels(store.path, "mine", split) == of
 
 
 def test_a_seal_is_made_as_the_page_says(tmp_path: Path) -> None:
-    import hashlib
-
     store = whole_store(tmp_path / "store")
     for entry in store.manifest["shards"]:
         with h5py.File(store.path / "shards" / entry["name"]) as file:
