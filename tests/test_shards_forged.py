@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import h5py
 import numpy as np
@@ -29,7 +30,7 @@ from stores import (
 from test_shards import CENTRE, RECIPE, key
 
 from plfeat.errors import CacheError, PlfeatError
-from plfeat.shards.catalogue import read_catalogue
+from plfeat.shards.catalogue import Seen, read_catalogue
 from plfeat.shards.growth import Growth
 from plfeat.shards.merge import merge
 from plfeat.shards.reader import read_shard
@@ -138,6 +139,11 @@ def _vlen_attribute(file: h5py.File, outside: Path) -> None:
     file.attrs["take"] = CENTRE.name
 
 
+def _word_for_number(file: h5py.File) -> None:
+    del file.attrs["plfeat_format"]
+    file.attrs["plfeat_format"] = np.bytes_(b"3")
+
+
 def _instead(what: Callable[[Path], object], *names: str) -> Forge:
     def forge(store: Path, outside: Path) -> None:
         path = shard_path(store) if names == ("shards",) else store.joinpath(*names)
@@ -189,7 +195,8 @@ def _put_list(**changes: Any) -> Forge:
     """A list whose hash is its own."""
 
     def forge(store: Path, outside: Path) -> None:
-        with Growth(store, RECIPE) as growth:
+        unchecked = patch("plfeat.shards.lists._problem", lambda videos: None)
+        with unchecked, Growth(store, RECIPE) as growth:
             growth.put_list(some_list(**changes), {"train": (CENTRE,), "other": (CENTRE,)})
             growth.finish()
 
@@ -331,9 +338,7 @@ READ: dict[str, Forge] = {
     "an attribute of any length": _h5(_vlen_attribute),
     "no attribute": _h5(lambda file, outside: file.attrs.pop("recipe")),
     "another format": _h5(lambda file, outside: file.attrs.modify("plfeat_format", 2)),
-    "a format that is a word": _h5(
-        lambda file, outside: (file.attrs.pop("plfeat_format"), file.attrs.create("plfeat_format", np.bytes_(b"3")))
-    ),
+    "a format that is a word": _h5(lambda file, outside: _word_for_number(file)),
     "a group for an array": _h5(lambda file, outside: (file.pop("status"), file.create_group("status"))),
     "an array lost": _h5(lambda file, outside: file.pop("checksum")),
     **{
@@ -375,7 +380,10 @@ READ: dict[str, Forge] = {
             store, lambda m: m["lists"].update(other={"hash": "01234567", "takes": {"train": [], "other": []}})
         ),
     ),
-    "labels of another class": _put_list(classes=("a",), words=("a",)),
+    "a class that the list has not": lambda store, outside: (
+        path := next((store / "lists").iterdir()),
+        path.write_text(path.read_text().replace(",b,", ",c,")),
+    ),
     "a class twice": _put_list(classes=("a", "a")),
     "more words than classes": _put_list(words=("a", "b", "c")),
     "text of another shape": _text(
@@ -564,3 +572,39 @@ def test_a_file_cut_short_or_with_a_tail_gives_the_same_numbers_or_an_error(smal
     name = data.draw(st.sampled_from(sorted(small[2])))
     content = small[2][name]
     same_or_refused(small, name, content[: data.draw(st.integers(0, len(content)))] + data.draw(st.binary(max_size=20)))
+
+
+CATALOGUE = "video,root,path,size,mtime_ns\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{key(1)},/videos,../x.mp4,1,2",
+        f"{key(1)},/videos,a/../../x.mp4,1,2",
+        f"{key(1)},/videos,/etc/x,1,2",
+        f"{key(1)},videos,x.mp4,1,2",
+        f"{key(1)},,x.mp4,1,2",
+        f"{key(1)},/videos,x.mp4,1_0,2",
+        f"{key(1)},/videos,x.mp4,٣,2",
+        f"{key(1)},/videos,x.mp4,1",
+        f"{key(1)},/videos,x.mp4,1,2,3",
+        f"{key(1)}#t=0,1,/videos,x.mp4,1,2",
+        "x,/videos,x.mp4,1,2",
+        f'{key(1)},"/videos,x.mp4,1,2',
+    ],
+)
+def test_a_catalogue_names_files_under_its_roots_or_is_refused(store: Path, line: str) -> None:
+    (store / "catalogue.csv").write_text(CATALOGUE + line + "\n")
+    with pytest.raises(CacheError, match=r"catalogue.csv is damaged"):
+        read_catalogue(store)
+    assert list(problems(store))
+
+
+def test_any_name_of_a_file_is_kept_as_it_is(store: Path) -> None:
+    odd = [os.fsdecode(name) for name in (b"a\xff.mp4", b"b\n\x1b.mp4", b'c",\r.mp4', "日本.mp4".encode())]
+    with Growth(store, RECIPE) as growth:
+        growth.note_files(Seen(key(3), "/videos", name, 1, 2) for name in odd)
+        growth.finish()
+    assert {seen.path for seen in read_catalogue(store)} >= set(odd)
+    assert list(problems(store)) == []

@@ -1,28 +1,20 @@
-"""text.h5: what the frozen text tower says of every class in every template, token by token."""
+"""text/: what the frozen text tower says of every class in every template, token by token."""
 
-import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-import torch
+from stores import texts
 
-from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig
-from plfeat.errors import CacheError, UsageError
-from plfeat.flows.extract import extract
-from plfeat.flows.given import read_templates
-from plfeat.means import Means
-from plfeat.flows.texts import keep_texts, make_texts
-from plfeat.flows.work import gather
+from plfeat.errors import CacheError
 from plfeat.model.templates import TEMPLATES
-from plfeat.records import silent
-from plfeat.settings import build
-from plfeat.shards.hdf5 import unpack
-from plfeat.shards.reader import Cache, open_cache
-from plfeat.shards.text import read_texts, write_texts
+from plfeat.shards.hdf5 import STORED_AS, as_bytes, pack, seal, unpack
+from plfeat.shards.schema import FORMAT
+from plfeat.shards.text import Texts, read_texts, text_bytes, text_name
 
-CLASSES, SOME = ("growing ring", "a very much longer class name than the others"), TEMPLATES[:3]
+WORDS, SENTENCES = ("growing ring", "ein größerer Ring", "x"), ("{}", "a video of {}.")
 
 
 def test_sixteen_templates_put_the_name_in_front_in_the_middle_and_at_the_end() -> None:
@@ -33,71 +25,86 @@ def test_sixteen_templates_put_the_name_in_front_in_the_middle_and_at_the_end() 
     assert any(0 < place < 1 for place in places)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
-def test_every_text_is_what_the_tower_gives_for_it_alone(toy_tower: TextTower, tmp_path: Path, dtype: str) -> None:
-    write_texts(tmp_path / "text.h5", make_texts(toy_tower, CLASSES, SOME, dtype))
-    texts = read_texts(tmp_path / "text.h5")
-    assert (texts.classes, texts.templates) == (CLASSES, SOME)
-    close = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}[dtype]
-    for label, name in enumerate(CLASSES):
-        for number, template in enumerate(SOME):
-            ids, eot = toy_tower.tokenize([template.replace("{}", name)])
-            rows = texts.tokens(label, number)
-            assert texts.token_S[rows].tolist() == ids[0, : int(eot[0]) + 1].tolist()
-            with torch.no_grad():
-                embedded = toy_tower.embed(ids)
-                alone = toy_tower(embedded, eot)
-            for stored, live in (
-                (texts.embedding_SW[rows], embedded[0]),
-                (texts.word_SW[rows], alone.words_NLW[0]),
-                (texts.sentence_ND[label * len(SOME) + number], alone.sentence_ND[0]),
-            ):
-                np.testing.assert_allclose(unpack(stored), live.numpy(), rtol=close, atol=close)
+def written(folder: Path, made: Texts) -> Path:
+    path = folder / made.name
+    path.write_bytes(text_bytes(made))
+    return path
 
 
-def test_a_cache_holds_its_texts_and_other_templates_leave_the_features_alone(
-    small_cache: Cache, small_folder: Path, tmp_path: Path
-) -> None:
-    assert small_cache.manifest["text"]["templates"] == 16
-    texts = read_texts(small_cache.path / "text.h5")
-    assert texts.classes == small_cache.classes
-    folder = tmp_path / "toy" / small_cache.path.name
-    shutil.copytree(small_cache.path, folder)
-    config = build(ExtractConfig, dataset="toy", shard=8)
-    done = extract(config, small_folder, tmp_path, silent, Means(templates=("{} on video",)))
-    assert done.path == folder
-    assert done.reused == done.shards
-    assert read_texts(folder / "text.h5").templates == ("{} on video",)
-    before = (folder / "text.h5").stat().st_mtime_ns
-    extract(config, small_folder, tmp_path, silent)  # who asks for nothing gets what is there
-    assert (folder / "text.h5").stat().st_mtime_ns == before
-    assert open_cache(folder).manifest["text"]["templates"] == 1
+@pytest.mark.parametrize("dtype", STORED_AS)
+def test_what_is_written_is_read_back(tmp_path: Path, dtype: str) -> None:
+    made = texts(WORDS, SENTENCES)
+    rows = ("embedding_SW", "word_SW", "sentence_ND")
+    made = replace(made, **{name: pack(getattr(made, name).astype(np.float32), dtype) for name in rows})
+    found = read_texts(written(tmp_path, made))
+    assert (found.classes, found.templates, found.tower) == (WORDS, SENTENCES, made.tower)
+    assert found.token_S[found.tokens(2, 1)].tolist() == [10, 11]
+    for name in rows:
+        assert getattr(found, name).tobytes() == getattr(made, name).tobytes()
+        assert unpack(getattr(found, name)).dtype == (np.float16 if dtype == "float16" else np.float32)
+    assert found.bad() == []
 
 
-def test_a_damaged_text_file_is_made_again(tmp_path: Path) -> None:
-    kit = gather(build(ExtractConfig, dataset="toy"))
-    for content in (b"", b"rubbish", None):
-        if content is not None:
-            (tmp_path / "text.h5").write_bytes(content)
-            with pytest.raises(CacheError):
-                read_texts(tmp_path / "text.h5")
-        about = keep_texts(tmp_path, kit, CLASSES, SOME)
-        assert about["templates"] == 3
-        assert read_texts(tmp_path / "text.h5").templates == SOME
+def test_texts_are_called_after_their_tower_their_words_and_their_templates() -> None:
+    names = {
+        text_name(tower, words, sentences)
+        for tower in ("ab" * 32, "cd" * 32)
+        for words in (WORDS, WORDS[::-1])
+        for sentences in (SENTENCES, SENTENCES[:1])
+    }
+    assert len(names) == 8
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ("a video\n", ":1: expected one {}"),
-        ("# only a remark\n", "at least one sentence"),
-        ("{}\n{} {}\n", ":2: expected one {}"),
-        ("{}\n{}\n", "none twice"),
-    ],
-)
-def test_a_wrong_file_of_templates_is_a_usage_error(tmp_path: Path, content: str, said: str) -> None:
-    (tmp_path / "t.txt").write_text(content)
-    with pytest.raises(UsageError, match=said.replace("{", r"\{").replace("}", r"\}")):
-        read_templates(tmp_path / "t.txt")
-    with pytest.raises(UsageError, match="cannot be read"):
-        read_templates(tmp_path / "none.txt")
+@pytest.mark.parametrize("rows", ["embedding_SW", "word_SW", "sentence_ND"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_sentences_that_are_no_numbers_are_named(rows: str, value: float) -> None:
+    made = texts(WORDS, SENTENCES)
+    content = getattr(made, rows).copy()
+    content[-1, 0] = value
+    assert replace(made, **{rows: content}).bad() == ["a video of x."]
+
+
+def test_a_sentence_without_length_is_named() -> None:
+    made = texts(WORDS, SENTENCES)
+    sentence_ND = made.sentence_ND.copy()
+    sentence_ND[0] = 0
+    assert replace(made, sentence_ND=sentence_ND).bad() == ["growing ring"]
+
+
+def test_the_file_of_other_texts_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, texts(WORDS, SENTENCES))
+    path.write_bytes(text_bytes(texts(WORDS[::-1], SENTENCES)))
+    with pytest.raises(CacheError, match="its name is the hash of"):
+        read_texts(path)
+
+
+FORGED = {
+    "no texts at all": lambda arrays: {"class": arrays["class"][:0], "sentence": arrays["sentence"][:0]},
+    "one text too few": lambda arrays: {"sentence": arrays["sentence"][1:], "text_ptr": arrays["text_ptr"][1:]},
+    "pointers that fall": lambda arrays: {"text_ptr": arrays["text_ptr"][[0, 2, 1, 3, 4, 5, 6]]},
+    "a text without tokens": lambda arrays: {"text_ptr": arrays["text_ptr"][[0, 1, 1, 3, 4, 5, 6]]},
+    "pointers beyond the tokens": lambda arrays: {"text_ptr": arrays["text_ptr"] * 3},
+    "tokens that are fractions": lambda arrays: {"token": arrays["token"].astype(np.float32)},
+    "a name that is no UTF-8": lambda arrays: {"class": np.array([b"\xff", b"a", b"b"])},
+    "other rows than tokens": lambda arrays: {"word": arrays["word"][1:]},
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_texts_that_cannot_be_are_refused(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, texts(WORDS, SENTENCES))
+    with h5py.File(path) as file:
+        arrays = {name: file[name][()] for name in file}
+    arrays |= FORGED[kind](arrays)
+    words = {"tower": "ab" * 32}
+    path.write_bytes(as_bytes(arrays, FORMAT, words | {"seal": seal(words, arrays)}))
+    with pytest.raises(CacheError):
+        read_texts(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", None])
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = written(tmp_path, texts(WORDS, SENTENCES))
+    path.write_bytes(path.read_bytes()[:-10] if content is None else content)
+    with pytest.raises(CacheError):
+        read_texts(path)

@@ -56,7 +56,7 @@ DAMAGE = {
     "the tower lost": lambda s: (s / "text" / TOWER).unlink(),
     "the tower damaged": lambda s: flip(s / "text" / TOWER, -1),
     "a list lost": lambda s: next((s / "lists").iterdir()).unlink(),
-    "a list edited": lambda s: _edit(next((s / "lists").iterdir()), '"label": 1', '"label": 0'),
+    "a list edited": lambda s: _edit(next((s / "lists").iterdir()), ",b,", ",a,"),
     "a list that is none": lambda s: next((s / "lists").iterdir()).write_text("["),
     "the catalogue damaged": lambda s: (s / "catalogue.csv").write_text("video\n"),
     "the ledger lost": lambda s: (s / "ledger.jsonl").unlink(),

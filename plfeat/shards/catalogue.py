@@ -6,15 +6,20 @@ among those that were seen, so that a list can be made where the videos no longe
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from plfeat.errors import CacheError, first_line
-from plfeat.files import write_text
-from plfeat.shards.room import KEY, file_in, place
+from plfeat.files import write_bytes
+from plfeat.shards.room import KEY, file_in, goal, place
 
 NAME = "catalogue.csv"
+_ODD = "surrogateescape"
+"""A file's name need not be UTF-8: its bytes stay what they are."""
+
+_NUMBER = re.compile(r"-?[0-9]{1,19}")
 _HEADER = ["video", "root", "path", "size", "mtime_ns"]
 
 
@@ -39,17 +44,24 @@ def read_catalogue(store: Path) -> list[Seen]:
         return []
     path = file_in(store, NAME)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8", errors=_ODD, newline="") as file:
             rows = csv.reader(file, strict=True)
             if next(rows, None) != _HEADER:
                 raise ValueError(f"expected the header {','.join(_HEADER)}")
-            found = [Seen(video, root, where, int(size), int(time)) for video, root, where, size, time in rows]
-    except (OSError, ValueError, csv.Error) as error:
+            found = [_seen(*row) for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise CacheError(f"{path} is damaged ({first_line(error)[:120]}); remove it, and it is made again") from error
-    for seen in found:
-        if not KEY.fullmatch(seen.video) or "#" in seen.video:
-            raise CacheError(f"{path} is damaged ({seen.video[:80]!r} is not a video); remove it")
     return found
+
+
+def _seen(video: str, root: str, path: str, size: str, time: str) -> Seen:
+    if not KEY.fullmatch(video) or "#" in video:
+        raise ValueError(f"{video[:80]!r} is not a video")
+    if (root or path)[:1] != "/" or (root and path[:1] == "/") or ".." in path.split("/") or "\0" in root + path:
+        raise ValueError(f"{path[:80]!r} is not a path under {root[:80]!r}")
+    if not _NUMBER.fullmatch(size) or not _NUMBER.fullmatch(time):
+        raise ValueError(f"{size[:30]!r} and {time[:30]!r} are not a size and a time")
+    return Seen(video, root, path, int(size), int(time))
 
 
 def write_catalogue(store: Path, seen: Iterable[Seen]) -> None:
@@ -60,7 +72,10 @@ def write_catalogue(store: Path, seen: Iterable[Seen]) -> None:
     writer.writerow(_HEADER)
     for _, each in sorted(latest.items()):
         writer.writerow([each.video, each.root, each.path, each.size, each.mtime_ns])
-    write_text(place(store, NAME), text.getvalue())
+    content = text.getvalue().encode(errors=_ODD)
+    path = goal(store, NAME)
+    if not path.exists() or path.read_bytes() != content:
+        write_bytes(path, content)
 
 
 def stores_with(cache_root: Path) -> list[Path]:

@@ -22,14 +22,14 @@ from plfeat.files import publish, sha256_of, write_bytes, write_json, write_text
 from plfeat.recipe import Recipe, Take
 from plfeat.records import Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
-from plfeat.shards.listed import LISTS, open_list
-from plfeat.shards.lists import list_hash, write_list
+from plfeat.shards.lists import list_hash, lists_in, write_list
 from plfeat.shards.reader import state_of
-from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, files_in, goal, place
+from plfeat.shards.room import TEXT_FILE, Unreadable, file_in, files_in, goal, place
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
 from plfeat.shards.store import (
     CATALOGUE,
     LEDGER,
+    LISTS,
     MANIFEST,
     RECIPE,
     SHARDS,
@@ -38,6 +38,7 @@ from plfeat.shards.store import (
     Opened,
     Store,
     belongs,
+    open_list,
     open_shard,
     open_store,
     read_manifest,
@@ -210,7 +211,8 @@ class Growth:
 
     def keep_list(self, videos: VideoList) -> None:
         """A version of a list that is not the current one."""
-        write_list(self.folder, videos)
+        if not place(self.folder, LISTS, f"{videos.name}@{list_hash(videos)}.csv").exists():
+            write_list(self.folder, videos)
 
     def put_text(self, name: str, content: bytes) -> None:
         write_bytes(goal(self.folder, TEXT, name), content)
@@ -241,6 +243,7 @@ class Growth:
             ]
             current = [f"{name}@{said['hash']}" for name, said in lists.items()]
             lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._ledger(current))
+            lines = lines.encode(errors="backslashreplace").decode()  # names that are no UTF-8
             write_text(place(self.folder, LEDGER), lines)
             manifest = {
                 "format": FORMAT,
@@ -291,15 +294,8 @@ class Growth:
             return {"shards": [], "makers": [], "texts": [], "lists": self._lists_there()}
 
     def _lists_there(self) -> dict[str, Any]:
-        titles = [name.removesuffix(".csv") for name in files_in(self.folder, LISTS) if LIST_FILE.fullmatch(name)]
-        titles.sort(key=lambda title: (self.folder / LISTS / f"{title}.csv").lstat().st_mtime_ns)
-        found = {}
-        for title in titles:
-            with suppress(CacheError):
-                open_list(self.folder, title)
-                name, _, hash_ = title.rpartition("@")
-                found[name] = {"hash": hash_, "takes": None}
-        return found
+        current = lists_in(self.folder)
+        return {name: {"hash": file.stem.rpartition("@")[2], "takes": None} for name, file in current.items()}
 
     def _takes_made(self, videos: VideoList) -> dict[str, list[str]]:
         """Those that some training video of a list has, and some other one."""

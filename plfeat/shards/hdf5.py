@@ -137,10 +137,13 @@ def read_arrays(
 
 def _attribute(file: h5py.File, name: str, path: Path) -> Any:
     """One value of a size that is known before it is read."""
-    about = file.attrs.get_id(name) if name in file.attrs else None
+    there = h5py.h5a.exists(file.id, name.encode())
+    about = h5py.h5a.open(file.id, name.encode()) if there else None
     if about is None or about.shape != () or about.dtype.kind not in "Siu" or about.dtype.itemsize > _LONGEST:
         raise CacheError(f"{path}: its attribute {name} is missing or not a short text or number")
-    return file.attrs[name]
+    value = np.empty((), about.dtype)
+    about.read(value)
+    return value[()]
 
 
 def _number(file: h5py.File, name: str, path: Path) -> int:
@@ -188,17 +191,19 @@ def unpack(stored: NDArray[Any]) -> NDArray[Any]:
 def _locate(file: h5py.File, name: str, about: tuple[str, str], path: Path, size: int) -> OnDisk:
     """A dataset that lies contiguously in this very file, of so many bytes."""
     kinds, axes = about
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+    links = file.id.links
+    if not links.exists(name.encode()) or links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
         raise CacheError(f"{path}: {name} is missing or a link; a shard holds its own data")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external or dataset.chunks:
+    dataset = h5py.h5d.open(file.id, name.encode())  # the layer below: a store may have thousands of shards
+    made = dataset.get_create_plist()
+    if made.get_layout() != h5py.h5d.CONTIGUOUS or made.get_external_count():
         raise CacheError(f"{path}: {name} is not a contiguous dataset of this file")
     dtype, shape = dataset.dtype, dataset.shape
     plain = not (dtype.hasobject or dtype.names) and (dtype.kind if dtype.kind == "S" else dtype.name) in kinds.split()
     if not plain or not dtype.isnative or shape is None or len(shape) != len(axes) or not all(shape[1:]):
         raise CacheError(f"{path}: {name} is {dtype.str} {shape}, expected {kinds} with axes {', '.join(axes)}")
     length = math.prod(shape) * dtype.itemsize
-    offset = dataset.id.get_offset() or 0
+    offset = dataset.get_offset() or 0
     if length and (offset == 0 or offset + length > size):
         raise CacheError(f"{path}: {name}, of {length} bytes, does not lie within the file")
     return OnDisk(path, dtype, shape, offset)

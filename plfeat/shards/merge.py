@@ -19,16 +19,17 @@ from plfeat.records import Listed, Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue
 from plfeat.shards.growth import Growth, require_same
 from plfeat.shards.hdf5 import unpack
-from plfeat.shards.listed import LISTS, open_list
 from plfeat.shards.room import LIST_FILE, NAME, TEXT_FILE, file_in, names_in, place
 from plfeat.shards.schema import FAILED, take_of
 from plfeat.shards.store import (
+    LISTS,
     MANIFEST,
     SHARDS,
     TEXT,
     Opened,
     Store,
     belongs,
+    open_list,
     open_store,
     read_recipe,
     reopen_shard,

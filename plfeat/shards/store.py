@@ -24,13 +24,13 @@ from plfeat.files import sha256_of
 from plfeat.recipe import Recipe, Take
 from plfeat.records import VideoList
 from plfeat.shards.hdf5 import STORED_AS, OnDisk, unpack
-from plfeat.shards.listed import open_list
+from plfeat.shards.lists import FOLDER, read_list
 from plfeat.shards.reader import State, read_shard, state_of
 from plfeat.shards.room import HASH, NAME, SHA256, TEXT_FILE, file_in, place, read_json
 from plfeat.shards.schema import FAILED, FORMAT, Shard, take_of
 
 RECIPE, MANIFEST, LEDGER, CATALOGUE = "recipe.json", "manifest.json", "ledger.jsonl", "catalogue.csv"
-SHARDS, TEXT = "shards", "text"
+LISTS, SHARDS, TEXT = FOLDER, "shards", "text"
 
 UNMADE = 255
 """The status of a video that no shard knows."""
@@ -228,10 +228,14 @@ class Rows:
 
     def one(self, number: int) -> NDArray[Any]:
         """The features of one video `[T, X]`, however many frames it has; none if it has none."""
-        length = int(self.length_N[number])
+        start, length = int(self._start_N[number]), int(self.length_N[number])
         if not length:
             raise CacheError(f"{self.where}: {self.video[number]} has no features")
-        return unpack(self._load(int(self._shard_N[number]), np.array([number]), length)[0])
+        opened, at = self._shards[int(self._shard_N[number])], int(self._number_N[number])
+        features = opened.stored[start : start + length]
+        if not opened.checked_N[at] and not opened.check(at, features):
+            raise _damaged(opened, 1, self.video[number])
+        return unpack(features)
 
     def _load(self, shard: int, some: NDArray[np.int64], frames: int) -> NDArray[Any]:
         """`[K, T, X]` of videos of one shard, in the order in which they lie there."""
@@ -243,11 +247,15 @@ class Rows:
         unchecked = np.flatnonzero(~opened.checked_N[numbers])
         bad = [n for n in unchecked.tolist() if not opened.check(int(numbers[n]), out[n])]
         if bad:
-            raise CacheError(
-                f"{opened.path}: the features of {len(bad)} videos do not have the checksum stored with them, "
-                f"the first is {self.video[some[bad[0]]]}; run the same `plfeat extract` again"
-            )
+            raise _damaged(opened, len(bad), self.video[some[bad[0]]])
         return out
+
+
+def _damaged(opened: Opened, count: int, first: str) -> CacheError:
+    return CacheError(
+        f"{opened.path}: the features of {count} videos do not have the checksum stored with them, "
+        f"the first is {first}; run the same `plfeat extract` again"
+    )
 
 
 def _by_shard(shard_N: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -353,6 +361,11 @@ class Store:
 def belongs(opened: Opened, recipe: Recipe) -> bool:
     """Whether a shard is of this recipe."""
     return opened.shard.recipe == recipe.fingerprint and opened.stored.dtype.name == STORED_AS[recipe.dtype]
+
+
+def open_list(store: Path, title: str) -> VideoList:
+    """A version of a list, `name@hash`."""
+    return read_list(file_in(store, LISTS, f"{title}.csv"))
 
 
 def open_store(path: Path) -> Store:

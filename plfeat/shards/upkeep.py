@@ -12,12 +12,12 @@ import numpy as np
 from plfeat.errors import CacheError, first_line
 from plfeat.records import Tick, silent
 from plfeat.shards.catalogue import read_catalogue
-from plfeat.shards.listed import LISTS, open_list
 from plfeat.shards.room import LIST_FILE, TEXT_FILE, Unreadable, file_in, names_in, opened_file, place
 from plfeat.shards.schema import FAILED, take_of
 from plfeat.shards.store import (
     CATALOGUE,
     LEDGER,
+    LISTS,
     MANIFEST,
     RECIPE,
     SHARDS,
@@ -25,6 +25,7 @@ from plfeat.shards.store import (
     Opened,
     Store,
     belongs,
+    open_list,
     read_manifest,
     read_recipe,
     reopen_shard,

@@ -12,10 +12,9 @@ from pathlib import Path
 from plfeat.errors import CacheError
 from plfeat.files import abandoned, write_json
 from plfeat.shards.growth import idle
-from plfeat.shards.listed import LISTS
 from plfeat.shards.room import Unreadable, file_in, names_in, place
 from plfeat.shards.schema import take_of
-from plfeat.shards.store import MANIFEST, RECIPE, SHARDS, TEXT, open_shard, open_store, read_recipe
+from plfeat.shards.store import LISTS, MANIFEST, RECIPE, SHARDS, TEXT, open_shard, open_store, read_recipe
 
 _DAY = 86400.0
 
