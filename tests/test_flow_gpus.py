@@ -11,7 +11,7 @@ from plfeat.backbone.vision import FrameEncoder
 from plfeat.config import ExtractConfig
 from plfeat.errors import PlfeatError
 from plfeat.flows.backbones import open_backbone
-from plfeat.flows.bench import counted
+from plfeat.bench.timing import counted
 from plfeat.flows.extract import extract
 from plfeat.flows.make import _needs, _share
 from plfeat.flows.train import train_frozen
