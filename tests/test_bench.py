@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from plfeat.bench import clips, reading, timing, training
@@ -55,7 +56,7 @@ def test_copies_of_a_clip_are_videos_of_their_own(monkeypatch: pytest.MonkeyPatc
     with clips.own_clips(2, silent) as folder:
         one, other = sorted(folder.glob("*/*.mp4"))
         assert digest(one) != digest(other)
-        frames = [read_frames(path, lambda seconds: [0, 100], "pyav").frames_UHWC for path in (one, other)]
+        frames = [read_frames(path, lambda seconds: np.array([0, 100]), "pyav").frames_UHWC for path in (one, other)]
     assert frames[0].tolist() == frames[1].tolist()
 
 
