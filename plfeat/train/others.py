@@ -56,7 +56,8 @@ class LinearClassifier(Classifier):
 
 
 class TipAdapter(Classifier):
-    """CLIP's own opinion, and how near the cached training videos are; those are what is learned."""
+    """CLIP's own scores, plus a score for how near the training videos of each class are. What is learned are the
+    features of those training videos, the keys."""
 
     values_EKC: torch.Tensor
     text_CD: torch.Tensor
