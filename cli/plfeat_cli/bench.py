@@ -41,13 +41,13 @@ def bench_extract(
     with output.progress(quiet) as tick, ExitStack() as made:
         load_torch(tick)
         from plfeat.bench.clips import own_clips
-        from plfeat.bench.extracting import Extraction, bench_extract
+        from plfeat.bench.extracting import Setup, bench_extract
         from plfeat.bench.reading import bench_read
 
         place = root or made.enter_context(own_clips(clips, tick))
         work = prepare(settings, place, Path(made.enter_context(TemporaryDirectory())), tick)
         means = Means(workers=workers or Means().workers)
-        rates = bench_extract(Extraction(work.kit, work.chunks(), work.found.files, means), repeats, tick)
+        rates = bench_extract(Setup(work.kit, work.chunks(), work.found.files, means), repeats, tick)
         reading = bench_read(repeats, tick)
     if as_json:
         output.result({"extract": asdict(rates), "read": asdict(reading)})

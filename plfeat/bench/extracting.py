@@ -54,7 +54,7 @@ class ExtractRates:
 
 
 @dataclass(frozen=True)
-class Extraction:
+class Setup:
     """Videos of which all is to be made, in chunks, and the means to do it."""
 
     kit: Kit
@@ -106,7 +106,7 @@ class Extraction:
                 np.save(Path(folder) / f"{number}.npy", features.cpu().numpy())
 
 
-def bench_extract(work: Extraction, repeats: int, tick: Tick) -> ExtractRates:
+def bench_extract(work: Setup, repeats: int, tick: Tick) -> ExtractRates:
     kit, pictures = work.kit, work.pictures()
     ways: Ways = {
         "decode": work.decode,

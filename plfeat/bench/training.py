@@ -33,9 +33,9 @@ from plfeat.errors import UsageError
 from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.settings import changes
+from plfeat.train.batches import Batch, distinct, widened
 from plfeat.train.build import Material, build_learner
 from plfeat.train.fleet import Fleet, Samples
-from plfeat.train.plan import Batch, distinct, widened
 
 _DOES = "balancing carrying catching cleaning cutting drawing dropping fixing folding holding juggling kicking lifting "
 _DOES += "opening painting pouring pushing stacking throwing washing"

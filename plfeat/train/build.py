@@ -25,7 +25,7 @@ from plfeat.shards.text import Texts
 from plfeat.train.fleet import Learner, Samples
 from plfeat.train.matcher import Coefficients, Interaction, Matcher
 from plfeat.train.others import LinearClassifier, TipAdapter
-from plfeat.train.texts import Fixed, Prompts, Source, Templates, fixed, tokenize_names
+from plfeat.train.sources import Fixed, Prompts, Source, Templates, fixed, tokenize_names
 
 OWN = {
     "optim": {"rate", "module_rate", "encoder_rate", "scale_rate", "weight_decay"},

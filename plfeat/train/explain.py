@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from plfeat.backbone.text import TextTower
 from plfeat.model.prompt import tokens_before
 from plfeat.train.matcher import Matcher
-from plfeat.train.texts import Prompts, tokenize_names
+from plfeat.train.sources import Prompts, tokenize_names
 
 CONTEXT = "[V{}]"
 

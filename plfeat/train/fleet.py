@@ -22,8 +22,8 @@ from plfeat.errors import DataError
 from plfeat.metrics.classify import top_k_hits
 from plfeat.records import Tick
 from plfeat.train.adamw import AdamW, Group
+from plfeat.train.batches import Batch, epoch_plan, steps_of, widened
 from plfeat.train.features import Features, fed
-from plfeat.train.plan import Batch, epoch_plan, steps_of, widened
 from plfeat.train.schedule import rate_factor
 
 

@@ -18,9 +18,9 @@ from plfeat.model.graph import Graph
 from plfeat.model.layers import Linear
 from plfeat.model.parse import Parse, mean_of_words
 from plfeat.model.release import ReleaseGraph, ReleaseParse
+from plfeat.train.batches import Batch, widened
 from plfeat.train.features import Features
-from plfeat.train.plan import Batch, widened
-from plfeat.train.texts import Read, Source
+from plfeat.train.sources import Read, Source
 
 _KEPT = 32 << 20  # bytes of a chunk in training on a CPU, where the backward pass takes it three times more
 _TEXTS = 512  # read in one pass of the tower

@@ -11,8 +11,8 @@ from plfeat.device import full_precision
 from plfeat.loss.match import cosine
 from plfeat.model.draws import Draws
 from plfeat.model.layers import Linear
+from plfeat.train.batches import Batch, widened
 from plfeat.train.features import Features
-from plfeat.train.plan import Batch, widened
 
 _AT_ONCE = 1024  # videos scored in one piece
 
