@@ -17,7 +17,7 @@ from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
 from plfeat.train.checkpoint import member_tensors
 from plfeat.train.fleet import Fleet, Samples, trainable
-from plfeat.train.plan import epoch_plan
+from plfeat.train.batches import epoch_plan
 
 
 class Live:

@@ -8,7 +8,7 @@ from plfeat.errors import UsageError
 from plfeat.model.draws import Draws
 from plfeat.model.prompt import PromptLearner, starting_contexts
 from plfeat.train.explain import words_of
-from plfeat.train.texts import tokenize_names
+from plfeat.train.sources import tokenize_names
 
 CLASSES = ["ring", "sliding star left", "shooting goal (soccer)"]
 

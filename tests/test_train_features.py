@@ -31,7 +31,7 @@ from plfeat.train.features import Features, Mapped, ahead, fits, free_memory, no
 from plfeat.train.fleet import Fleet, Learner, Samples
 from plfeat.train.matcher import Coefficients, Matcher
 from plfeat.train.others import LinearClassifier, TipAdapter
-from plfeat.train.texts import Fixed
+from plfeat.train.sources import Fixed
 
 CPU = torch.device("cpu")
 VIDEOS, VIEWS, FRAMES, WIDTH, CLASSES = 40, 2, 4, 16, 4

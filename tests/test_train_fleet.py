@@ -19,13 +19,13 @@ from plfeat.loss.match import matching_loss
 from plfeat.metrics.classify import top_k_hits
 from plfeat.records import silent
 from plfeat.shards.reader import Cache
+from plfeat.train.batches import epoch_plan
 from plfeat.train.build import pool, resident
 from plfeat.train.checkpoint import load_member, load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Fleet, Samples, parameter_groups, trainable
 from plfeat.train.matcher import Matcher
-from plfeat.train.plan import epoch_plan
 from plfeat.train.schedule import rate_factor
-from plfeat.train.texts import Fixed
+from plfeat.train.sources import Fixed
 
 CPU = torch.device("cpu")
 FEW = ("optim.epochs=7", "optim.batch=16", "optim.warmup_epochs=1", "interaction.hidden=16", "head.layers=2")

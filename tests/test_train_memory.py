@@ -11,7 +11,7 @@ import sys
 import numpy as np, torch
 from plfeat.backbone.text import TextTower
 from plfeat.flows.backbones import open_backbone
-from plfeat.flows.bench_train import class_names
+from plfeat.bench.training import class_names
 from plfeat.presets import train_config
 from plfeat.train.build import Material, build_learner
 from plfeat.train.fleet import Fleet, Samples

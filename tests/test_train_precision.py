@@ -16,10 +16,10 @@ from plfeat.backbone.text import TextTower
 from plfeat.loss.match import cosine
 from plfeat.model.temporal import Mean
 from plfeat.shards.reader import Cache
+from plfeat.train.batches import Batch, distinct
 from plfeat.train.fleet import Fleet
 from plfeat.train.matcher import Coefficients, Matcher
-from plfeat.train.plan import Batch, distinct
-from plfeat.train.texts import Fixed
+from plfeat.train.sources import Fixed
 
 FEW = ("optim.epochs=1", "optim.batch=16", "interaction.hidden=16", "seeds=[0,1]")
 

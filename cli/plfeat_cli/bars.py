@@ -23,7 +23,7 @@ _BAR, _TIME = 64, 44  # columns that a terminal has to have for a bar to be draw
 
 
 class _Bars(Progress):
-    """A stage's note has lines of its own: beside the bar it would leave no room for the counts."""
+    """A stage's note has lines of its own below the bar: beside it there would be no room for the counts."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         for task in self.tasks:
@@ -49,7 +49,7 @@ def bars() -> Iterator[Tick]:
         tasks: dict[str, TaskID] = {}
 
         def tick(stage: str, done: int, total: int, note: str = "", /) -> None:
-            if total == 1 and done == 1 and not note:  # what only begins and ends has nothing to leave behind
+            if total == 1 and done == 1 and not note:  # a stage without counts leaves no bar behind
                 if stage in tasks:
                     shown.remove_task(tasks.pop(stage))
                 return

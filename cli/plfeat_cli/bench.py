@@ -28,7 +28,9 @@ def bench_extract(
 ) -> None:
     """Decoding, encoding, both together, and the reader, against their limits and against a plain extractor."""
     from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
 
+    from plfeat.flows.extract import prepare
     from plfeat.flows.given import check_model
     from plfeat.means import Means
     from plfeat.presets import extract_config
@@ -38,11 +40,15 @@ def bench_extract(
     check_model(settings)
     with output.progress(quiet) as tick, ExitStack() as made:
         load_torch(tick)
-        from plfeat.flows.bench import bench_extract, bench_read, own_clips
+        from plfeat.bench.clips import own_clips
+        from plfeat.bench.extracting import Setup, bench_extract
+        from plfeat.bench.reading import bench_read
 
         place = root or made.enter_context(own_clips(clips, tick))
-        rates = bench_extract(settings, place, Means(workers=workers or Means().workers), repeats, tick)
-        reading = bench_read(repeats)
+        work = prepare(settings, place, Path(made.enter_context(TemporaryDirectory())), tick)
+        means = Means(workers=workers or Means().workers)
+        rates = bench_extract(Setup(work.kit, work.chunks(), work.found.files, means), repeats, tick)
+        reading = bench_read(repeats, tick)
     if as_json:
         output.result({"extract": asdict(rates), "read": asdict(reading)})
         return
@@ -55,9 +61,10 @@ def bench_extract(
             ["", "", f"{rates.of_encoder:.2f} of the encoder alone"],
             ["plain extractor", f"{rates.naive_videos:.1f} videos/s", f"we are {rates.of_naive:.1f} x as fast"],
             ["memcpy", f"{reading.memcpy_bytes / 1e9:.1f} GB/s", ""],
-            ["a split again", "", f"{reading.of_memcpy:.2f} of memcpy"],
-            ["a split, hashed", "", f"{reading.first_of_memcpy:.2f} of memcpy"],
+            ["a take again", "", f"{reading.of_memcpy:.2f} of memcpy"],
+            ["a take, checksums checked", "", f"{reading.first_of_memcpy:.2f} of memcpy"],
             ["videos in random order", f"{reading.random_videos:,.0f} videos/s", ""],
+            ["the same, in batches", f"{reading.batched_videos:,.0f} videos/s", ""],
         ]
     )
 
@@ -88,22 +95,13 @@ def bench_train(
     settings = train_config(None, config, sets or ())
     with output.progress(quiet) as tick:
         load_torch(tick)
-        from plfeat.flows.bench_train import bench_train as run
+        from plfeat.bench import training
+        from plfeat.flows.backbones import open_backbone
 
-        pace = run(
-            settings,
-            model,
-            pretrained,
-            classes=classes,
-            frames=frames,
-            members=members,
-            steps=steps,
-            repeats=repeats,
-            device=device,
-            tick=tick,
-        )
+        task = training.Task(classes, frames, members, steps)
+        rates = training.bench_train(settings, lambda: open_backbone(model, pretrained), task, repeats, device, tick)
     if as_json:
-        output.result(asdict(pace))
+        output.result(asdict(rates))
         return
     said = {
         "naive": f"naive: h5py, {classes} classes, 77 tokens",
@@ -112,21 +110,21 @@ def bench_train(
         "live": "live: frames encoded in every step",
     }
     ratios = {
-        "one": f"{pace.one_of_naive:.1f} x naive, {pace.one_of_live:.1f} x live",
-        "fleet": f"{pace.fleet_of_one:.2f} x a fleet of one",
+        "one": f"{rates.one_of_naive:.1f} x naive, {rates.one_of_live:.1f} x live",
+        "fleet": f"{rates.fleet_of_one:.2f} x a fleet of one",
     }
     output.table(
         [
             ["one step, by way", "samples/s", "GFLOP a step", "ratio"],
             *(
-                [text, f"{pace.samples[name]:.0f}", f"{pace.flops[name] / 1e9:.1f}", ratios.get(name, "")]
+                [text, f"{rates.samples[name]:.0f}", f"{rates.flops[name] / 1e9:.1f}", ratios.get(name, "")]
                 for name, text in said.items()
             ),
             [
-                f"one large product, {pace.device}",
+                f"one large product, {rates.device}",
                 "",
-                f"{pace.matmul_flops / 1e9:.0f} /s",
-                f"a fleet of one reaches {100 * pace.one_of_matmul:.0f} %",
+                f"{rates.matmul_flops / 1e9:.0f} /s",
+                f"a fleet of one reaches {100 * rates.one_of_matmul:.0f} %",
             ],
         ]
     )

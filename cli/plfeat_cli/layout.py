@@ -1,5 +1,6 @@
-"""Text for so many columns: tables and sentences that break at words. A width in, lines out; without one nothing is
-broken, since whoever reads a pipe wants it whole."""
+"""Text for so many columns: tables and sentences that break at words. A width in, lines out. Without a width nothing is
+broken: what goes into a pipe stays whole.
+"""
 
 from collections.abc import Collection, Iterator
 from textwrap import wrap
@@ -19,9 +20,10 @@ def sentence(text: str, width: int | None, under: int = 0) -> str:
 
 
 def table(lines: Lines, width: int | None = None, running: Collection[int] = ()) -> Iterator[str]:
-    """Aligned columns under a header. The first one and those with `running` text are set flush left and may break at
-    words; the others are figures, of which only the header does. Columns that have no room go below, beside the first
-    one again; a first one that would leave no room for any stands above its row, on a line of its own."""
+    """Aligned columns under a header. The first column and those with `running` text are set flush left and may break
+    at words; the others are figures, of which only the header breaks. Columns for which there is no room go below,
+    under the first one again. Where the first one would leave no room for any other, it stands above its row, on a line
+    of its own."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     if width is None or _across(widths) <= width:
         yield from _ruled(lines, widths, running)
@@ -45,7 +47,7 @@ def table(lines: Lines, width: int | None = None, running: Collection[int] = ())
 
 
 def _blocks(widths: list[int], room: int, alone: bool) -> Iterator[list[int]]:
-    """The columns that find room side by side, the first one always among them unless it stands alone."""
+    """The columns that fit side by side. The first one is in every block, unless it stands alone above."""
     names = [] if alone else [0]
     block = list(names)
     for i in range(1, len(widths)):

@@ -1,4 +1,4 @@
-"""How far work is, in lines: for a scheduler's log, or whatever else is no terminal."""
+"""How far work is, as lines: for a scheduler's log, a pipe, or anything else that is no terminal."""
 
 import threading
 import time
@@ -16,7 +16,8 @@ SOON, EVERY = 1.0, 30.0
 
 @dataclass
 class _Stage:
-    """Under way since `since`, when it had already done `first`. `last`: when it spoke, if it did."""
+    """A stage that began at `since`, when `first` was already done. `last`: when the log last wrote a line about it, if
+    it did."""
 
     name: str
     total: int
@@ -50,13 +51,13 @@ class _Stage:
 
 
 class Log:
-    """Ticks in, lines out. A stage is announced once it has lasted a second, speaks every half minute, and closes with
-    its last count; what only begins and ends, and that within a second, is not worth a line. A stage that cannot tick
-    speaks by `beat`. The clock is handed in."""
+    """Ticks in, lines out. The log names a stage once it has lasted a second, writes a line about it every half minute,
+    and a last one with its final count. A stage without counts that takes less than a second has no line. A stage that
+    cannot tick is written about by `beat`. The clock is handed in."""
 
     def __init__(self, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
         self._every, self._clock = every, clock
-        self._open: dict[str, _Stage] = {}  # the last one is at work
+        self._open: dict[str, _Stage] = {}  # the last of them is the one under way
         self._closed: dict[str, int] = {}
         self._began = self._spoke = clock()
 
@@ -75,7 +76,7 @@ class Log:
         return self._due(stage, now)
 
     def beat(self) -> str | None:
-        """What there is to say if nobody has ticked for a while."""
+        """The line that is due if nobody has ticked for a while."""
         now = self._clock()
         if self._open:
             return self._due(list(self._open.values())[-1], now)
@@ -86,7 +87,7 @@ class Log:
 
     def _due(self, stage: _Stage, now: float) -> str | None:
         if stage.last is None:
-            # while torch is loaded nothing else may run, so that one does not wait
+            # while torch is loaded no other thread may run for seconds: this stage is named at once
             due = now - stage.since >= SOON or stage.name == LOADING
             return self._speak(stage, now, stage.opening()) if due else None
         return self._speak(stage, now, stage.under_way(now)) if now - stage.last >= self._every else None
@@ -98,7 +99,7 @@ class Log:
 
 @contextmanager
 def lines(say: Callable[[str], None], log: Log, pause: float = SOON / 2) -> Iterator[Tick]:
-    """What the log has to say, said by whoever ticks, and by a thread where nobody does."""
+    """Writes the log's lines: whoever ticks does it, and a thread where nobody ticks."""
     lock, ended = threading.Lock(), threading.Event()
 
     def tick(stage: str, done: int, total: int, note: str = "", /) -> None:

@@ -125,10 +125,10 @@ def _stored(index: Index, key: str) -> NDArray[Any]:
     at = index.shard(key)
     assert at is not None
     opened, number = at
-    if opened.bad(number):
+    if opened.damaged([number]):
         raise CacheError(f"{opened.path}: the features of {key} do not have the checksum stored with them")
     start, end = opened.shard.video_ptr[number : number + 2].tolist()
-    return unpack(opened.shard.features_RX[start:end])
+    return unpack(opened.stored[start:end])
 
 
 def _status(index: Index, key: str) -> int:

@@ -16,7 +16,8 @@ def contrastive_loss(
     pairs: str = "sentence",
 ) -> torch.Tensor:
     """`[E]`, the mean over the anchors that have a positive. `pairs="sentence"` is the paper's: joint features are the
-    anchors, the other samples' sentences the candidates. `"all"` is the released code's: both are both."""
+    anchors, the other samples' sentences are the candidates. `"all"` is the released code's: joint features and
+    sentences are anchors and candidates alike."""
     if pairs == "all":
         anchors = candidates = torch.cat([joint_EBD, sentence_EBD], dim=1)
         label_EB = torch.cat([label_EB, label_EB], dim=1)

@@ -25,7 +25,8 @@ def unit(rows_ND: Floats) -> Floats:
 
 
 def nearest_mean(train_ND: Floats, label_N: Labels, classes: int, test_MD: Floats) -> Floats:
-    """Cosines `[M, C]` with the mean of a class's unit features. A class without any scores -1: never nearest."""
+    """Cosines `[M, C]` with the mean of a class's unit features. A class without training videos scores -1, so it is
+    never the nearest."""
     means_CD = np.zeros((classes, train_ND.shape[1]), np.float32)
     np.add.at(means_CD, label_N, unit(train_ND))
     scores = unit(test_MD) @ unit(means_CD).T

@@ -1,5 +1,7 @@
-"""Starting values for E members: each draw depends on a member's seed and on the name of what is drawn, and on nothing
-else. So a member starts alike alone and in company, and a part starts alike whatever other parts a model has."""
+"""Starting values for E members. Each draw depends on a member's seed and on the name of what is drawn, and on nothing
+else: a member starts with the same values alone and in a fleet, and a part starts with the same values whatever other
+parts a model has.
+"""
 
 import hashlib
 from collections.abc import Callable

@@ -1,7 +1,8 @@
-"""Numbers in, the same with some of them 0 and the rest larger out, while a model learns; unchanged at test.
+"""Dropout: while a model learns, some numbers become 0 and the others larger; at test nothing changes.
 
-Which ones is a hash of a member's seed, the training step, the layer's name and the place. So nothing has to be saved,
-a member drops the same alone and in company, and a CPU the same as a GPU, which is asked for nothing.
+Which numbers is decided by a hash of a member's seed, the training step, the layer's name and the place. So nothing has
+to be saved, a member drops the same numbers alone and in a fleet, a CPU drops the same as a GPU, and nothing waits for
+the GPU.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Frames that have looked at each other, and a text, in; one joint feature out (eq. 22, in the manner of BUTD).
+"""The graph's frames and a text in; one joint feature out (eq. 22, in the manner of BUTD).
 
 Shapes: E members, B samples, U texts, G groups of texts (see graph), T frames, D width, O output width.
 """

@@ -1,4 +1,6 @@
-"""Layers of E members at once: every parameter has a leading member axis, and member e only ever meets its own."""
+"""Layers of E members at once: every parameter has a leading member axis, and the data of member e meets the parameters
+of member e alone.
+"""
 
 import math
 
@@ -49,6 +51,6 @@ class LayerNorm(nn.Module):
 
 
 def masked_softmax(score: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """Softmax over the last axis, over the real entries alone. A row without any is all 0, and never NaN."""
+    """Softmax over the last axis, over the real entries alone. A row without real entries is all 0, and never NaN."""
     none = ~real.any(dim=-1, keepdim=True)
     return score.masked_fill(~(real | none), -math.inf).softmax(dim=-1).masked_fill(~real, 0)

@@ -1,8 +1,8 @@
-"""What the released PromptLearner code does where it leaves the paper, for the preset `release`.
+"""What the released PromptLearner code does where it differs from the paper, for the preset `release`.
 
-Without its dropout and weight norm, and with the softmax over the words: the released one runs over the samples of the
-batch, so that a video's score depends on its neighbours. That is all that is left out of the module (`fuse` has the
-ReLU and offset of its fusion). Same shapes and forms as `parse` and `graph`.
+Three things are left out: its dropout, its weight norm, and its softmax over the samples of the batch (here: over the
+words), which would make a video's score depend on its neighbours. (The ReLU and offset of its fusion are in `fuse`.)
+Shapes and results are those of `parse` and `graph`.
 """
 
 import torch
@@ -45,7 +45,8 @@ class ReleaseParse(nn.Module):
 
 
 class ReleaseGraph(nn.Module):
-    """Two "directions" that see the same edges, many heads, self included, the first `cap` frames as neighbours."""
+    """Two "directions" over the same edges, many heads; a frame is its own neighbour too, and the first `cap` frames
+    are everybody's."""
 
     def __init__(
         self,

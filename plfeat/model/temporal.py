@@ -1,7 +1,7 @@
 """Frames in, a video out: ActionCLIP's heads behind the image tower.
 
-Mean has no order; Conv1D sees two neighbours, LSTM the past, the Transformers everything and where it stands.
-One of them drops numbers while it learns, so all are told the training step; at test there is none.
+Mean ignores the order of the frames; Conv1D sees two neighbours of a frame, LSTM all frames before it, the Transformers
+all frames and their places. One head has dropout, so all are told the training step; at test there is none.
 Shapes: E members, B samples, T frames, D width.
 """
 
@@ -22,9 +22,9 @@ class Mean(nn.Module):
 
 
 class Conv1D(nn.Module):
-    """Each channel by itself, over three frames, onto the frames: it starts by shifting a quarter of the channels on,
-    a quarter back, and leaving the rest. ActionCLIP's code has the same kernel, but reads `[T, D]` as if it were
-    `[D, T]`, so that channels and frames mix; here it runs along time."""
+    """Each channel by itself, over three frames; the result is added to the frames. It starts as a shift: a quarter of
+    the channels one frame on, a quarter one frame back, the rest not at all. ActionCLIP's code has the same kernel, but
+    reads `[T, D]` as if it were `[D, T]`, so that channels and frames mix; here it runs along time."""
 
     def __init__(self, draws: Draws, width: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Conv1D(nn.Module):
 
 
 class LSTM(nn.Module):
-    """One layer, forwards, onto the frames. Gates in torch's order: input, forget, cell, output."""
+    """One layer, forwards; the result is added to the frames. Gates in torch's order: input, forget, cell, output."""
 
     def __init__(self, draws: Draws, width: int) -> None:
         super().__init__()
@@ -85,14 +85,14 @@ class Block(nn.Module):
         return x + self.mlp_out(inner * torch.sigmoid(1.702 * inner))
 
     def _attend(self, qkv_EBTD: torch.Tensor) -> torch.Tensor:
-        # members and samples as one axis: no fused kernel takes five
+        # members and samples as one axis: no fused attention takes tensors of five axes
         query, key, value = (part.flatten(0, 1) for part in _by_head(qkv_EBTD, self.heads))
         seen_NTD = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(-2)
         return seen_NTD.unflatten(0, qkv_EBTD.shape[:2])
 
 
 class Transformer(nn.Module):
-    """Transf: blocks over positioned frames, onto the frames, then their mean."""
+    """Transf: blocks over frames with positions, added to the frames; then the mean of the frames."""
 
     def __init__(self, draws: Draws, width: int, frames: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -140,7 +140,8 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Transf_cls: a token in front of the frames, all positioned; its final state, normed once more, is the video."""
+    """Transf_cls: a token in front of the frames, all with positions. The token's final state, after one more norm, is
+    the video."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The files of the toy CLIP, as they come with this package: `--model toy` names them. Loads nothing."""
+"""The files of the toy CLIP, as they come with this package: `--model toy` names them. No weights are loaded here."""
 
 from pathlib import Path
 

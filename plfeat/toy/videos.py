@@ -1,4 +1,6 @@
-"""The toy dataset on disk: real H.264 files in the folder layout, so that nothing downstream knows that it is a toy."""
+"""The toy dataset on disk: real H.264 files in the folder layout, so that everything reads it as it reads any other
+dataset.
+"""
 
 import csv
 import json
@@ -116,7 +118,7 @@ def _fill(folder: Path, jobs: list[tuple[str, int, int]], seed: int, tick: Tick,
 
 
 def _follow(parent: int) -> None:
-    """A worker ends when its parent does, however that ended."""
+    """Ends a worker when its parent has ended, in whatever way that ended."""
 
     def watch() -> None:
         while os.getppid() == parent:

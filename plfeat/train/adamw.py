@@ -1,6 +1,6 @@
 """AdamW for members side by side: every parameter has a leading member axis, every member its own rate and decay.
 
-What `torch.optim.AdamW` does, for each member alone; torch's own knows one rate for a whole tensor.
+Each member is updated as `torch.optim.AdamW` would update it alone. torch's own has one rate for a whole tensor.
 """
 
 from dataclasses import dataclass
@@ -37,8 +37,8 @@ class AdamW:
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """One step, every rate multiplied by `factor`. A parameter that no loss reached stays as it is. All parameters
-        go through each operation together: one by one, a GPU would wait for their launches."""
+        """One step, every rate multiplied by `factor`. A parameter without a gradient stays as it is. Each operation is
+        done for all parameters together: if they were updated one by one, a GPU would wait for the launches."""
         self.count += 1
         correct1, correct2 = 1 - self.beta1**self.count, (1 - self.beta2**self.count) ** 0.5
         own: list[torch.Tensor] = []

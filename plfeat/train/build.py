@@ -25,7 +25,7 @@ from plfeat.shards.text import Texts
 from plfeat.train.fleet import Learner, Samples
 from plfeat.train.matcher import Coefficients, Interaction, Matcher
 from plfeat.train.others import LinearClassifier, TipAdapter
-from plfeat.train.texts import Fixed, Prompts, Source, Templates, fixed, tokenize_names
+from plfeat.train.sources import Fixed, Prompts, Source, Templates, fixed, tokenize_names
 
 OWN = {
     "optim": {"rate", "module_rate", "encoder_rate", "scale_rate", "weight_decay"},
@@ -58,7 +58,7 @@ def architecture(config: TrainConfig) -> dict[str, Any]:
 
 
 def build_source(config: TrainConfig, draws: Draws, material: Material) -> Source:
-    """Texts that can change are read again in every step, others once."""
+    """Texts that can change are read again in every step, others are read once."""
     tower = _tower(config, material)
     if config.text.source == "templates":
         return _templates(config, material, tower)
@@ -221,7 +221,8 @@ def _wants_words(config: TrainConfig) -> bool:
 
 
 def _tower(config: TrainConfig, material: Material) -> TextTower:
-    """The frozen one, or one's own copy to tune. The token table stays as it is: prompts hold rows of it."""
+    """The frozen tower; or a copy of it, which is tuned. The token table of the copy stays frozen: prompts hold rows of
+    it."""
     if not config.text.tune:
         return material.tower.requires_grad_(False)
     tower = copy.deepcopy(material.tower).requires_grad_(True)

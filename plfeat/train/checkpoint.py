@@ -78,7 +78,7 @@ def save_state(fleet: Fleet, fingerprint: str, path: Path) -> None:
 
 
 def load_state(fleet: Fleet, fingerprint: str, path: Path) -> None:
-    """Puts a fleet where it was."""
+    """Puts a fleet back to where its training was."""
     about, tensors = header(path), _load(path)
     try:
         if about["run"] != fingerprint:

@@ -1,4 +1,5 @@
-"""Why a member said what it said about one video: words and frames attended to, and what its contexts resemble.
+"""Why a member gave one video its score: the words and frames that it attended to, and the words that its contexts are
+near to.
 
 Shapes: E = 1 member, V views, T frames, L words, S steps of parsing, M contexts, W text width.
 """
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from plfeat.backbone.text import TextTower
 from plfeat.model.prompt import tokens_before
 from plfeat.train.matcher import Matcher
-from plfeat.train.texts import Prompts, tokenize_names
+from plfeat.train.sources import Prompts, tokenize_names
 
 CONTEXT = "[V{}]"
 
@@ -31,7 +32,7 @@ class Explanation:
 
 @torch.no_grad()
 def explain(matcher: Matcher, words: list[str], text: int, frames_TD: torch.Tensor) -> Explanation:
-    """For one video and one text, which says these words."""
+    """Explains the score of one video and one text. `words` are those of the text."""
     texts_EU = torch.tensor([[text]])
     read, interaction = matcher.source(texts_EU), matcher.interaction
     sentence = F.normalize(read.sentence_EUD, dim=-1)
@@ -46,7 +47,7 @@ def explain(matcher: Matcher, words: list[str], text: int, frames_TD: torch.Tens
         if attention_EUSL is not None:
             word_attention = attention_EUSL[0, 0][:, read.words[1][0, 0]].tolist()
     source, contexts = matcher.source, []
-    if isinstance(source, Prompts):  # its own tower: one that was tuned is another than the backbone's, and elsewhere
+    if isinstance(source, Prompts):  # the source's tower: if it was tuned it is not the backbone's
         prompts = source.prompts
         contexts = nearest_words(source.tower, prompts.contexts[0, 0 if prompts.shared else text])
     return Explanation(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from plfeat.device import sent
 from plfeat.shards.views import Views
-from plfeat.train.plan import Batch
+from plfeat.train.batches import Batch
 
 SHARE = 0.5
 """Of the free memory that features may take; the rest is for what is computed from them."""

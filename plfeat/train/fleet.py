@@ -22,13 +22,14 @@ from plfeat.errors import DataError
 from plfeat.metrics.classify import top_k_hits
 from plfeat.records import Tick
 from plfeat.train.adamw import AdamW, Group
+from plfeat.train.batches import Batch, epoch_plan, steps_of, widened
 from plfeat.train.features import Features, fed
-from plfeat.train.plan import Batch, epoch_plan, steps_of, widened
 from plfeat.train.schedule import rate_factor
 
 
 class Learner(Protocol):
-    """What a fleet trains. Parameters have a leading member axis, but for a tuned tower's, which is one member's."""
+    """What a fleet trains. All parameters have a leading member axis, except those of a tuned tower, which belongs to
+    the only member."""
 
     @property
     def per_class(self) -> int: ...
@@ -57,7 +58,7 @@ class Epoch:
 
 @dataclass
 class State:
-    """Where training is: enough to go on exactly."""
+    """Where training is: all that is needed to go on with the same results."""
 
     epoch: int = 0
     curve: list[Epoch] = field(default_factory=list)
@@ -101,7 +102,7 @@ def parameter_groups(learner: Learner, optims: list[OptimConfig]) -> list[Group]
 
 
 def precision(wanted: str | None, device: torch.device) -> str:
-    """Of a step: what `optim.compute` says, or what suits the device."""
+    """The precision of a step: what `optim.compute` says, else what suits the device."""
     return wanted or ("bfloat16" if device.type == "cuda" else "float32")
 
 
@@ -110,7 +111,7 @@ class Fleet:
 
     def __init__(self, learner: Learner, members: list[TrainConfig], train: Samples, chosen_EN: torch.Tensor) -> None:
         self.learner, self.members, self.train, self.chosen_EN = learner, members, train, chosen_EN
-        self.optim = members[0].optim  # the rest of it is the same for all
+        self.optim = members[0].optim  # what is read from it is the same for all members
         self.seeds = tuple(member.seeds[0] for member in members)
         self.batch = max(2, min(self.optim.batch, chosen_EN.shape[1]))
         self.per_epoch = steps_of(chosen_EN.shape[1], self.batch)
@@ -125,7 +126,7 @@ class Fleet:
         self.state = State()
 
     def run(self, val: Samples | None, tick: Tick, after: Callable[["Fleet"], None] = lambda fleet: None) -> None:
-        """Trains to the last epoch; `after` each."""
+        """Trains to the last epoch; calls `after` when an epoch is done."""
         while self.state.epoch < self.optim.epochs and len(self.state.stopped) < len(self.members):
             self.one_epoch(val)
             after(self)
@@ -183,7 +184,8 @@ class Fleet:
         state.curve.append(Epoch(state.epoch, factor, loss_E, tops))
 
     def top1(self, val: Samples) -> list[float]:
-        """Of every member. The last step of an epoch can be the one too many; then there is no best to keep."""
+        """The accuracy of every member. A member whose scores are not numbers is stopped: the last step of an epoch may
+        have been too large, and then that epoch is not kept as the best."""
         scores_ENC = self.learner.score(val.features_NVTD).cpu().numpy()
         for member in np.flatnonzero(~np.isfinite(scores_ENC).all(axis=(1, 2))).tolist():
             self.state.stopped.setdefault(member, self.state.epoch)

@@ -44,7 +44,7 @@ class Journal:
             self._tracker.write(epoch.epoch, values)
 
     def _by_seed(self, values: list[float]) -> dict[str, float | None]:
-        """JSON has no word for what is not a number."""
+        """The values by seed. JSON knows neither infinity nor NaN; they become null."""
         return {
             str(seed): value if math.isfinite(value) else None for seed, value in zip(self.seeds, values, strict=True)
         }

@@ -18,9 +18,9 @@ from plfeat.model.graph import Graph
 from plfeat.model.layers import Linear
 from plfeat.model.parse import Parse, mean_of_words
 from plfeat.model.release import ReleaseGraph, ReleaseParse
+from plfeat.train.batches import Batch, widened
 from plfeat.train.features import Features
-from plfeat.train.plan import Batch, widened
-from plfeat.train.texts import Read, Source
+from plfeat.train.sources import Read, Source
 
 _KEPT = 32 << 20  # bytes of a chunk in training on a CPU, where the backward pass takes it three times more
 _TEXTS = 512  # read in one pass of the tower
@@ -28,7 +28,7 @@ _TEXTS = 512  # read in one pass of the tower
 
 @dataclass(frozen=True)
 class Coefficients:
-    """Of the losses, `[E]` each; and how they are formed."""
+    """The weights of the losses, `[E]` each, and how the losses are formed."""
 
     video_to_text: torch.Tensor
     text_to_video: torch.Tensor
@@ -37,12 +37,13 @@ class Coefficients:
     temperature: torch.Tensor
     labels: str
     pairs: str
-    everything: bool  # match against every class, not the batch's texts
-    contrasts: bool  # any member does
+    everything: bool  # a video is matched against every class, not against the batch's texts
+    contrasts: bool  # whether any member has a contrastive loss
 
 
 class Interaction(nn.Module):
-    """Parsing, graph and fusion (eq. 12 to 22). `own`: a video meets one text; otherwise it meets all it is given."""
+    """Parsing, graph and fusion (eq. 12 to 22). With `own` a video is combined with the text of its own class only,
+    otherwise with every text of the batch."""
 
     def __init__(
         self,
@@ -57,12 +58,12 @@ class Interaction(nn.Module):
         spread: bool = True,
     ) -> None:
         super().__init__()
-        self.spread = spread  # of the frames, made even; the released code takes them as they come
+        self.spread = spread  # whether frames are scaled to one size; the released code takes them as they are
         self.parse, self.graph, self.fuse, self.to_embedding = parse, graph, fuse, to_embedding
         self.text, self.asks_sentence, self.own, self.score = text, asks_sentence, own, score
 
     def read(self, read: Read) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """What of the texts goes into the graph `[E, U, D]`, and the attention it took `[E, U, S, L]`."""
+        """What the graph gets of each text `[E, U, D]`, and the attention over the text's words `[E, U, S, L]`."""
         if self.text == "sentence":
             return read.sentence_EUD, None
         words_EULW, real_EUL = read.words
@@ -74,7 +75,8 @@ class Interaction(nn.Module):
     def meet(
         self, frames_EBTD: torch.Tensor, text_EGUD: torch.Tensor, sentence_EGUD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Unit joint features `[E, B, U, D]`, attention over the frames, and that between them."""
+        """Combines videos with texts: unit joint features `[E, B, U, D]`, the attention over the frames, and the
+        attention between frames."""
         seen, text_half, between = self.graph(unit_spread(frames_EBTD) if self.spread else frames_EBTD, text_EGUD)
         joint, over = self.fuse(seen, text_half, sentence_EGUD if self.asks_sentence else text_EGUD)
         return F.normalize(widened(joint), dim=-1), over, between
@@ -139,8 +141,8 @@ class Matcher(nn.Module):
         sentence_EUD: torch.Tensor,
         budget: int | None = None,
     ) -> torch.Tensor:
-        """Joint features of every video with every text `[E, B, U, D]`. Where what is in between would take more than
-        `budget` bytes, it is made again in the backward pass, a few videos at a time."""
+        """Joint features of every video with every text `[E, B, U, D]`. Where the values in between would take more
+        than `budget` bytes, they are not kept for the backward pass but computed again, a few videos at a time."""
         assert self.interaction is not None
         device = frames_EBTD.device
         budget = budget or (_KEPT if device.type == "cpu" else chunk_bytes(device))
@@ -155,7 +157,7 @@ class Matcher(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _one_pair(self, frames_EBTD: torch.Tensor) -> int:
-        """About the bytes between a video and a text, and their joint feature."""
+        """About how many bytes the values between one video and one text take, with their joint feature."""
         assert self.interaction is not None
         members, _, frames, width = frames_EBTD.shape
         return int(4 * members * frames * (2 * width + 2 * self.interaction.fuse.score.weight.shape[-1]))
@@ -203,7 +205,7 @@ class Matcher(nn.Module):
         raw_EPD: torch.Tensor,
         budget: int,
     ) -> torch.Tensor:
-        """`[E, B, P]` of whatever is scored."""
+        """The cosines `[E, B, P]` that are scored: of videos, of joint features, or the mean of both."""
         kind = self.interaction.score if self.interaction else "video"
         if kind == "video":
             return self.video(frames_EBTD) @ sentence_EPD.mT
@@ -229,7 +231,7 @@ class Matcher(nn.Module):
         return (joint_EBUD * sentence_EUD[:, None]).sum(dim=-1)
 
     def _read_all(self) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Of every text: its unit sentence, what of it goes into the graph, its sentence as it is."""
+        """For every text: its unit sentence, what the graph gets of it, its sentence as it is."""
         sentences, texts = [], []
         for some in self._all_texts().split(max(1, _TEXTS // len(self.log_scale_E)), dim=1):
             read = self.source(some)
@@ -241,12 +243,13 @@ class Matcher(nn.Module):
 
 
 def _pick(values_EUD: torch.Tensor, own_EB: torch.Tensor) -> torch.Tensor:
-    """Every sample's own, `[E, B, D]`."""
+    """The value of every sample's own text, `[E, B, D]`."""
     with without_autocast(values_EUD.device):
         return _chosen(own_EB, values_EUD.shape[1], values_EUD.dtype) @ values_EUD
 
 
 def _chosen(own_EB: torch.Tensor, texts: int, dtype: torch.dtype) -> torch.Tensor:
-    """`[E, B, U]`: 1 where a sample's own text stands. As a product, picking has the same numbers as indexing; but
-    where samples share a text, the gradient of an index is added up in any order on a GPU, that of a product in one."""
+    """`[E, B, U]`: 1 where a sample's own text stands. A product with it gives the same numbers as indexing. But the
+    gradient of an index is a sum whose order on a GPU is not fixed where samples share a text; the gradient of a
+    product has one order."""
     return (own_EB[..., None] == torch.arange(texts, device=own_EB.device)).to(dtype)

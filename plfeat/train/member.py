@@ -1,4 +1,4 @@
-"""What the files of a trained member say of it, read without torch."""
+"""What the files of a trained member say about it, read without torch."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, A
         config, about = build(TrainConfig, folder / CONFIG), header(folder / MODEL)
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise ValueError(f"{CLASSES} is not a list of names")
-        if config != build(TrainConfig, settings=about["config"]):  # both may lack a setting that came later
+        if config != build(TrainConfig, settings=about["config"]):  # both may lack a newer setting
             raise ValueError(f"{CONFIG} is not what {MODEL} was trained with")
         return config, tuple(classes), about
     except (OSError, KeyError, TypeError, ValueError, UsageError) as error:

@@ -11,8 +11,8 @@ from plfeat.device import full_precision
 from plfeat.loss.match import cosine
 from plfeat.model.draws import Draws
 from plfeat.model.layers import Linear
+from plfeat.train.batches import Batch, widened
 from plfeat.train.features import Features
-from plfeat.train.plan import Batch, widened
 
 _AT_ONCE = 1024  # videos scored in one piece
 
@@ -56,7 +56,8 @@ class LinearClassifier(Classifier):
 
 
 class TipAdapter(Classifier):
-    """CLIP's own opinion, and how near the cached training videos are; those are what is learned."""
+    """CLIP's own scores, plus a score for how near the training videos of each class are. What is learned are the
+    features of those training videos, the keys."""
 
     values_EKC: torch.Tensor
     text_CD: torch.Tensor

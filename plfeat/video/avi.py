@@ -1,8 +1,8 @@
 """What an AVI file says and its demuxer does not: a path in, how many repeats of the last picture out.
 
-AVI has no times. Every chunk is one tick long, and a chunk of no bytes repeats the picture before it. The header counts
-such chunks; FFmpeg counts them in the times of the chunks after them, and never returns them. Those at the end can only
-be found in the file itself.
+AVI has no times. Every chunk is one tick long, and a chunk of no bytes means that the picture before it is shown again.
+The header counts such chunks. FFmpeg counts them in the times of the chunks after them, but never returns them; those
+at the end of the file can only be found in the file itself.
 """
 
 import struct
@@ -20,7 +20,8 @@ def repeats_at_end(path: Path, last: int, stream: int) -> int:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Name and size of every chunk from here to the end of the file, or something that is none. Lists are entered."""
+    """Name and size of every chunk from here to the end of the file; where the bytes are no chunk, the reading stops.
+    Lists are entered."""
     while len(head := file.read(8)) == 8:
         name, size = struct.unpack("<4sI", head)
         if not name.isalnum():

@@ -35,8 +35,8 @@ MOST_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Clip:
-    """The chosen frames of one video. `complaint` is why they are in doubt, if they are: what FFmpeg said about damage,
-    or what a scan found."""
+    """The chosen frames of one video. `complaint` says why the frames are in doubt, if they are: FFmpeg spoke of
+    damage, or a scan of the packets found some."""
 
     frames_UHWC: Frames
     indices_U: Indices
@@ -81,7 +81,8 @@ def read_frames(path: Path, choose: Choose, decoder: str, allocate: Allocate = _
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """The same text for the same file wherever it lies and whenever it is read."""
+    """An error's text without the time and the folder, so that it is the same wherever the file lies and whenever it is
+    read."""
     said = re.sub(r"^\[\d+:\d+:\d+\] \S+: ", "", first_line(error))
     return said.replace(str(path.absolute()), path.name)
 
@@ -116,10 +117,11 @@ _DAMAGE = re.compile(
 
 @contextmanager
 def _listening(said: list[str]) -> Iterator[None]:
-    """decord and FFmpeg write to the process's own stderr, past Python, whatever level is set. Kept, and not shown."""
+    """Keeps what decord and FFmpeg write to the process's own stderr. They write past Python, whatever log level is
+    set; nothing of it is shown."""
     import av
 
-    av.logging.set_skip_repeated(False)  # or a repetition is told of with the next file
+    av.logging.set_skip_repeated(False)  # else FFmpeg says that a message was repeated only with the next file
     av.logging.set_level(av.logging.ERROR)
     av.logging.restore_default_callback()
     av.logging.set_libav_level(av.logging.ERROR)
@@ -148,8 +150,8 @@ def _complaint(said: list[str]) -> str:
 
 
 def _pyav(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
-    """Decodes only what the chosen frames need. If what is decoded then is not what the packets promised, a second look
-    counts by decoding."""
+    """Decodes only what the chosen frames need. If the decoded pictures are not those that the packets promised, all
+    are decoded once more and counted."""
     seconds_T, clock = film.listing.seconds_T, film.listing.clock
     if len(seconds_T):
         indices = choose(seconds_T)
@@ -171,9 +173,9 @@ _BATCH = 32  # frames that decord holds at once beside ours
 
 
 def _decord(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> tuple[Frames, Indices]:
-    """decord seeks astray, without a word, where groups of pictures lean on each other (x265's default, AVI with
-    B-frames) or an edit list hides packets. There it reads from the start; where even that goes wrong it is not
-    asked."""
+    """decord finds wrong frames, and does not say so, where pictures of one group need pictures of another (x265's
+    default, AVI with B-frames) or where an edit list hides packets. Such files are read from the start; files that
+    decord reads wrongly even then are refused."""
     import decord
 
     listing = film.listing
@@ -184,7 +186,7 @@ def _decord(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> 
     if not total or (not listing.certain and len(reader) != total):
         raise DecodeError(f"decord counts {len(reader)} frames, the file has packets for {total}; use the decoder pyav")
     if not listing.plain:
-        deque(promised(film, said), maxlen=0)  # decord does not tell when it has run out
+        deque(promised(film, said), maxlen=0)  # decord does not say when there are no more frames
     indices = choose(listing.seconds_T)
     if listing.seekable and len(reader) == total:
         return _collect(_seeking(reader, indices), len(indices), allocate), indices
@@ -193,13 +195,13 @@ def _decord(film: Film, choose: Choose, allocate: Allocate, said: list[str]) -> 
 
 
 def _seeking(reader: Any, indices: Indices) -> Iterator[Frames]:
-    """The first one alone, so that its size is known before many are held."""
+    """The chosen frames. The first one is read alone, so that its size is known before many are in memory."""
     yield reader[int(indices[0])].asnumpy()
     for start in range(1, len(indices), _BATCH):
         yield from reader.get_batch(indices[start : start + _BATCH]).asnumpy()
 
 
 def _only(shown: Iterable[T], indices: Indices) -> Iterator[T]:
-    """The chosen ones of everything that is shown, in order."""
+    """The chosen frames, in order, out of all that are shown."""
     wanted = set(indices.tolist())
     return (picture for number, picture in enumerate(shown) if number in wanted)

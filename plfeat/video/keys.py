@@ -1,8 +1,9 @@
-"""Whether decoding can start with a packet that its file calls a key: the codec in, and out a look into its packets.
+"""Whether decoding can start at a packet that its file calls a key: the codec in, a function that looks into its
+packets out.
 
-An H.264 or HEVC film may refresh its pictures strip by strip and have no whole one after its first (intra refresh).
-Files call such packets keys too: a decoder that starts there shows torn pictures, or none for a while. An MP4 in which
-no packet is a key calls all of them keys.
+An H.264 or HEVC film may renew its pictures strip by strip, and have no whole picture after the first (intra refresh).
+Files call such packets keys too, but a decoder that starts there shows torn pictures, or none for a while. An MP4 in
+which no packet is a key calls all of its packets keys.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ Look = Callable[[bytes], bool]
 
 
 def look(codec: str, header: bytes | None) -> Look | None:
-    """None for codecs whose packets are not looked into."""
+    """The function for a codec. None for codecs whose packets nobody looks into."""
     if codec not in ("h264", "hevc"):
         return None
     starts, at = (_starts_h264, 4) if codec == "h264" else (_starts_hevc, 21)
@@ -39,7 +40,8 @@ def _starts_hevc(units: Iterator[bytes]) -> bool:
 
 
 def _starts_h264(units: Iterator[bytes]) -> bool:
-    """A whole picture (type 5), or a slice after a note (type 6) that all is well from here on."""
+    """A whole picture (type 5); or a slice after a note (type 6) which says that every picture from here on is
+    whole."""
     recovers = False
     for unit in units:
         kind = unit[0] & 31
@@ -62,6 +64,6 @@ def _recovers_at_once(notes: bytes) -> bool:
 
 
 def _number(notes: bytes, at: int) -> tuple[int, int]:
-    """A number as notes write it, in bytes of 255 and a rest; and where the next thing starts."""
+    """A number as notes write it (bytes of 255, then a rest), and the place where the next thing starts."""
     rest = next((i for i in range(at, len(notes)) if notes[i] != 255), len(notes) - 1)
     return 255 * (rest - at) + notes[rest], rest + 1

@@ -1,6 +1,5 @@
-"""What PyAV decodes of an open film: all of it or what the chosen frames need, held against what the packets promise.
-
-Never imports torch.
+"""What PyAV decodes of an open film: all of it, or what the chosen frames need. It is compared with what the packets
+promise. Never imports torch.
 """
 
 from collections import deque
@@ -24,7 +23,7 @@ class BrokenPromiseError(Exception):
 
 
 def needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.VideoFrame]":
-    """The chosen frames, in order. Between them whole groups of pictures are passed over."""
+    """The chosen frames, in order. Groups of pictures that hold none of them are not decoded."""
     wanted = deque((film.listing.key_T[i], film.listing.time_T[i]) for i in indices.tolist())
     feeding, fresh, first = False, True, None
     for number, packet in enumerate(chain(film.packets(), [None])):
@@ -34,7 +33,7 @@ def needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.VideoF
             film.decoder.flush_buffers()
             feeding, fresh, first = True, True, packet.pts
         if packet is not None and packet.pts < first:
-            continue  # shown before the first, it leans on pictures that were passed over
+            continue  # shown before the first, it needs pictures that were not decoded
         for frame in film.decoder.decode(packet):
             if fresh:
                 leans = _leans(frame)
@@ -53,7 +52,8 @@ def needed(film: Film, indices: Indices, said: list[str]) -> "Iterator[av.VideoF
 
 
 def _leans(frame: "av.VideoFrame") -> bool | None:
-    """Whether it was made from another picture. Some decoders do not say what a frame is, or make up the first one."""
+    """Whether decoding a picture needed another one. Some decoders do not say what kind a picture is, or say it wrongly
+    of the first one."""
     from av.video.frame import PictureType
 
     if frame.key_frame or frame.pict_type == PictureType.I:
@@ -62,7 +62,7 @@ def _leans(frame: "av.VideoFrame") -> bool | None:
 
 
 def every(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
-    """All that comes out, in order."""
+    """All pictures that come out of the decoder, in order."""
     from av.error import InvalidDataError
 
     film.decoder.flush_buffers()
@@ -87,7 +87,7 @@ def every(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
 
 
 def promised(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
-    """All of them, if they are as many as the packets promise, and come when these say."""
+    """All pictures, if they are as many as the packets promise and have the times that the packets say."""
     listing, times = film.listing, []
     for frame in every(film, said):
         times.append(listing.clock.read(frame))
@@ -99,14 +99,14 @@ def promised(film: Film, said: list[str]) -> "Iterator[av.VideoFrame]":
 
 
 def upright(frame: "av.VideoFrame") -> NDArray[np.uint8]:
-    """RGB as a viewer sees it: phones store pictures on their side and say so."""
+    """RGB as a viewer sees it. A phone stores a picture on its side, with a note of how to turn it."""
     picture: Any = _reformatter().reformat(frame, format="rgb24", threads=1).to_ndarray()
     return np.rot90(picture, frame.rotation // 90) if frame.rotation else picture
 
 
 @cache
 def _reformatter() -> "av.video.reformatter.VideoReformatter":
-    """One for all: setting it up takes longer than using it, and it remembers the sizes that it has seen."""
+    """One for all pictures: making it takes longer than using it, and it remembers the sizes that it has seen."""
     from av.video.reformatter import VideoReformatter
 
     return VideoReformatter()

@@ -1,8 +1,8 @@
 """Which frames a video has: a path in, their times in the order of display out, without decoding anything.
 
-Reading the packets takes a few milliseconds and tells what no decoder can be trusted to tell: how many frames a viewer
-sees (an edit list hides packets), when each starts, and from which packet on it can be decoded. A frame is a picture
-that was coded once: where a file shows it again instead of another (AVI), it stays longer and counts once.
+Reading the packets takes a few milliseconds, and tells what decoders get wrong: how many frames a viewer sees (an edit
+list hides packets), when each starts, and from which packet on it can be decoded. A frame is a picture that was coded
+once. Where a file shows the same picture again instead of another (AVI), that frame lasts longer and counts once.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,8 +23,9 @@ class DecodeError(Exception):
 
 @dataclass(frozen=True)
 class Clock:
-    """Which time of a decoded frame counts: its own; or in AVI, where pictures have none, that of the packet that
-    brought it out. Those that come out after the last packet follow it: `end` is the time after that."""
+    """Which time a decoded frame has. Most frames carry their own. In AVI pictures have none, and a frame has the time
+    of the packet that brought it out of the decoder; frames that come out after the last packet follow it, from `end`
+    on."""
 
     unit: float  # seconds
     end: int | None = None
@@ -146,7 +147,8 @@ def _reader(stream: Any) -> Callable[[Any], _Packet]:
 
 
 def _trusted(packets: list[_Packet], stream: Any) -> bool:
-    """The film begins with a key, and what it calls keys may be keys for one who does not look."""
+    """The film begins with a key, and nothing speaks against what it calls keys: the packets were looked into, or they
+    are not all called keys."""
     codec = stream.codec_context
     looked, every = keys.look(codec.name, None) is not None, all(packet.called for packet in packets)
     return bool(packets) and packets[0].is_key and (looked or codec.codec.intra_only or len(packets) == 1 or not every)
@@ -182,8 +184,8 @@ def _list(packets: list[_Packet], container: Any, stream: Any) -> Listing:
 
 
 def _avi(packets: list[_Packet], path: Path, stream: Any) -> Listing:
-    """An AVI's times are the numbers of its chunks. A decoder that holds `depth` pictures back brings each out with a
-    later packet, and the last ones at the end: then it is shown."""
+    """An AVI's times are the numbers of its chunks. A decoder that holds `depth` pictures back gives each one out with
+    a later packet, and the last ones at the end; those are the times at which they are shown."""
     arrivals, depth = [packet.arrival for packet in packets], stream.codec_context.reorder_depth
     end = counted = arrivals[-1] + 1 if packets else 0
     clock = Clock(float(stream.time_base), end)
@@ -210,7 +212,8 @@ def _missing(packets: int) -> str:
 
 
 def _no_film(container: Any, stream: Any, packets: int) -> str:
-    """A picture named like a film, or the cover of a record, opens as a film of one frame."""
+    """Why it is no film: a picture whose name looks like a film's, or the cover of a piece of music, opens as a film of
+    one frame."""
     import av
 
     kind, brand = container.format.name, container.metadata.get("major_brand", "")
@@ -237,7 +240,7 @@ def _starts(packets: list[_Packet]) -> list[int]:
 
 
 def _naive_starts(packets: list[_Packet]) -> list[int]:
-    """The same for one who believes the file and does not know of such pictures."""
+    """The same for a reader that believes the file and does not know of such pictures."""
     starts, recent = [], 0
     for number, packet in enumerate(packets):
         recent = number if packet.called else recent

@@ -12,8 +12,8 @@ _SMALL = 64 << 20  # bytes that may stay allocated for the next video, however l
 
 
 class Slot:
-    """An unnamed file in memory, so that nothing is left behind however a process ends. It grows when it must, and
-    gives back what one giant video took."""
+    """An unnamed file in memory, so that nothing is left behind however a process ends. It grows when a video needs
+    more, and is made smaller again after one very large video."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         self.descriptor = _unnamed_file() if descriptor is None else descriptor

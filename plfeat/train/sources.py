@@ -18,8 +18,8 @@ from plfeat.model.prompt import PromptLearner
 
 @dataclass(frozen=True)
 class Read:
-    """Texts, read. `words_EULW` are the states after ln_final, where anybody wants words; `real_EUL` says which stand
-    between [SOS] and [EOT]."""
+    """Texts that were read. `words_EULW` are the states after ln_final, where words are wanted; `real_EUL` says which
+    of them stand between [SOS] and [EOT]."""
 
     sentence_EUD: torch.Tensor
     words_EULW: torch.Tensor | None = None
@@ -147,7 +147,8 @@ def _run(
     words: bool,
     early: bool = False,
 ) -> Read:
-    """Through the tower, without those that only fill up a member's row."""
+    """Reads texts with the tower. Those that only fill up a member's row, because another member has more texts, are
+    not read."""
     embeddings, eot = embeddings_EULW.flatten(0, 1), eot_EU.flatten()
     filler_EU = (texts_EU == texts_EU[:, :1]) & (torch.arange(texts_EU.shape[1]) > 0)
     if len(texts_EU) == 1 or not bool(filler_EU.any()):

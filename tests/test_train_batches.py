@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plfeat.train.plan import distinct, epoch_plan, steps_of
+from plfeat.train.batches import distinct, epoch_plan, steps_of
 
 CPU = torch.device("cpu")
 

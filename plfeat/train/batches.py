@@ -1,4 +1,5 @@
-"""Who meets whom in an epoch: a pure function of seeds, epoch and labels, so that nothing about it has to be saved.
+"""Which samples form the batches of an epoch: a pure function of seeds, epoch and labels, so that nothing about it has
+to be saved.
 
 Shapes: E members, N training videos of a member, S steps, B samples, V views, K texts a class, U texts of a batch.
 """
@@ -14,8 +15,8 @@ from plfeat.model.draws import Draws
 
 @dataclass(frozen=True)
 class Batch:
-    """On the device that trains, but for `texts_EU`: how long texts are decides the shape of what is computed, and that
-    must not have to be asked of a GPU."""
+    """All on the device that trains, except `texts_EU`: the length of the texts decides the shape of what is computed,
+    and reading it from a GPU would make the CPU wait."""
 
     video_EB: torch.Tensor  # rows of the training videos
     view_EB: torch.Tensor
@@ -26,12 +27,12 @@ class Batch:
 
 
 def widened(features: torch.Tensor) -> torch.Tensor:
-    """As stored to as computed with: half precision becomes single."""
+    """Features as they are stored to features as they are computed with: half precision becomes single."""
     return features if features.dtype == torch.float64 else features.float()
 
 
 def steps_of(videos: int, batch: int) -> int:
-    """A last batch of one sample has nothing to be matched against and is left out."""
+    """How many batches an epoch has. A last batch of one sample is left out: there is nothing to match it against."""
     whole, rest = divmod(videos, batch)
     return whole + (rest >= 2)
 
