@@ -29,7 +29,7 @@ GROUND = (
 )
 """What every room may import. These import each other."""
 
-DOORS = {"plfeat_cli": {"flows", "bench"}, "api": {"flows", "shards", "desk"}}
+DOORS = {"plfeat_cli": {"flows", "bench", "extract"}, "api": {"flows", "shards", "desk"}}
 """All that a door may import besides the ground."""
 
 

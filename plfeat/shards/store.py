@@ -199,20 +199,27 @@ class Rows:
     def read(self) -> NDArray[Any]:
         """The features of the videos that have some, `[n, T, X]`, in memory once."""
         kept_N, out = np.cumsum(self.has) - 1, self.empty(int(self.has.sum()))
-        for where, block in self.blocks():
-            out[kept_N[where]] = block
+        for shard, some in self._pieces(4096):
+            kept = kept_N[some]
+            in_order = (np.diff(kept) == 1).all() and self._shards[shard].stored.dtype == out.dtype
+            if in_order:  # from the file to where it stays
+                self._load(shard, some, self.shape[0], out[kept[0] : kept[-1] + 1])
+            else:
+                out[kept] = unpack(self._load(shard, some, self.shape[0]))
         return out
 
     def blocks(self, most: int = 4096) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
         """The same, at most so many videos at a time, as they lie in the files: which of the videos they are, and
         their features. Checksums are looked at on the way, once a process."""
-        frames = self.shape[0]
-        for number, mine in _by_shard(self._shard_N):
+        for shard, some in self._pieces(most):
+            yield some, unpack(self._load(shard, some, self.shape[0]))
+
+    def _pieces(self, most: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The videos with features as they lie in the files, at most so many of one shard at a time."""
+        for shard, mine in _by_shard(self._shard_N):
             mine = mine[self.has[mine]]
             mine = mine[np.argsort(self._start_N[mine], kind="stable")]
-            for first in range(0, len(mine), most):
-                some = mine[first : first + most]
-                yield some, unpack(self._load(number, some, frames))
+            yield from ((shard, mine[first : first + most]) for first in range(0, len(mine), most))
 
     def gather(self, video_K: NDArray[np.int64]) -> NDArray[Any]:
         """The features of some of the videos, `[K, T, X]`, in the order given; each of them has features."""
@@ -237,10 +244,11 @@ class Rows:
             raise _damaged(opened, 1, self.video[number])
         return unpack(features)
 
-    def _load(self, shard: int, some: NDArray[np.int64], frames: int) -> NDArray[Any]:
+    def _load(self, shard: int, some: NDArray[np.int64], frames: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """`[K, T, X]` of videos of one shard, in the order in which they lie there."""
         opened, starts = self._shards[shard], self._start_N[some]
-        out = np.empty((len(some), frames, *opened.stored.shape[1:]), opened.stored.dtype)
+        if out is None:
+            out = np.empty((len(some), frames, *opened.stored.shape[1:]), opened.stored.dtype)
         end_to_end = (np.diff(starts) == frames).all()
         opened.stored.read_into(out, starts[:1].tolist() if end_to_end else starts.tolist())
         numbers = self._number_N[some]
