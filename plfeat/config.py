@@ -101,18 +101,22 @@ class ExtractConfig(Config):
 
 
 class DataConfig(Config):
-    """Which of the cached training videos are learned from."""
+    """Which of the cached training videos are learned from, and which of a video's views are looked at: unset, as many
+    random ones as every video has, else the one of the segments' centres."""
 
     shots: Count | None = None  # so many of each class, drawn by seed
     holdout: float = Field(0.0, ge=0, le=0.9)  # this share of each class is kept back for validation
     allow_empty: bool = False  # classes without a training video
+    frames: Count | None = None  # of a view, where the store has several numbers
+    views: Count | None = None  # of a training video; 1 is the centre
+    test_views: Count | None = None  # of any other
 
 
 class TextConfig(Config):
     """Where a class's sentence comes from."""
 
     source: Literal["contexts", "templates"] = "contexts"
-    template: str | None = None  # one sentence instead of the cache's templates
+    template: str | None = None  # one sentence instead of the templates
     tune: bool = False  # the text tower learns too; its members are trained one by one
     sentence: Literal["after", "before"] = "after"  # the EOT's state after ln_final, or before it as released
 
@@ -274,7 +278,7 @@ class TrainConfig(Config):
 
     @property
     def reads_templates(self) -> bool:
-        """Those that the cache has."""
+        """The sixteen, or those of --templates."""
         return self.text.source == "templates" and self.text.template is None and self.method not in TEXTLESS
 
     @property

@@ -156,10 +156,12 @@ def idle_keys(config: TrainConfig) -> set[str]:
     unasked = matched and inner.score == "joint" and not (loss.matches and heard & {"texts", "scale"})  # the head
     deaf = matched and not heard  # such as a scale, where another is tested with
     weightless = method.startswith("tip-adapter") and config.tip.alpha == 0  # the cached videos
+    untrained = method == "zero-shot" or weightless
     idle = {
-        "data": method == "zero-shot" or weightless,
-        "data.shots": deaf,
-        "data.holdout": deaf,
+        "data.allow_empty": untrained,
+        "data.views": untrained,
+        "data.shots": deaf or untrained,
+        "data.holdout": deaf or untrained,
         "text": textless,
         "text.sentence": text.source == "templates",
         "text.template": text.source == "contexts",

@@ -17,25 +17,33 @@ _ALIKE = 0.999
 
 
 @cache.command("ls")
-def list_caches(root: CacheRoot = options.CACHE, as_json: AsJson = False) -> None:
-    """The finished caches under a folder."""
-    from plfeat.flows.caches import caches
+def list_stores(root: CacheRoot = options.CACHE, as_json: AsJson = False) -> None:
+    """The stores under a folder: encoder, takes, lists, videos, size, date."""
+    from plfeat.flows.caches import LS, stores
 
-    found = caches(root)
+    found = stores(root)
     if as_json:
         output.result(found)
     elif found:
-        output.table([list(found[0]), *([str(value) for value in entry.values()] for entry in found)])
+        output.table([list(LS), *([str(entry[key]) for key in LS] for entry in found)])
+        for entry in found:
+            if entry["why"]:
+                output.say(entry["why"])
     else:
-        output.say(f"no finished cache under {root}")
+        output.say(f"no finished store under {root}")
 
 
 @cache.command("info")
-def describe_cache(at: CacheAt = options.CACHE, as_json: AsJson = False) -> None:
-    """How the features of a cache were made, and what became of the videos."""
-    from plfeat.flows.caches import choose_cache, describe, in_words
+def describe_store(
+    path: Annotated[Path | None, typer.Argument(help="A store, or the folder that holds it. Default: --cache.")] = None,
+    at: CacheAt = options.CACHE,
+    as_json: AsJson = False,
+) -> None:
+    """How the features of a store were made, of which videos, and which lists lie over them."""
+    from plfeat.flows.caches import describe, in_words
+    from plfeat.flows.desks import choose_store
 
-    about = describe(choose_cache(at))
+    about = describe(choose_store(path or at))
     if as_json:
         output.result(about)
         return
@@ -57,7 +65,7 @@ def verify_cache(
     quiet: Quiet = False,
 ) -> None:
     """Read every byte of a store and say what is wrong with it. Exit code 4 if anything is."""
-    from plfeat.flows.caches import find_one
+    from plfeat.flows.desks import find_one
     from plfeat.flows.verify import verify
     from plfeat.means import Means
 

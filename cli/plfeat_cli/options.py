@@ -24,6 +24,13 @@ Lists = Annotated[
 ]
 Fold = Annotated[int | None, typer.Option(help="Which published split, of ucf101 and hmdb51: 1, 2 or 3. Default: 1.")]
 Names = Annotated[Path | None, typer.Option(help="A CSV file class,name with your own words for classes.")]
+Dataset = Annotated[
+    str | None, typer.Option("--dataset", help="Which list of the store, by name. Default: the only one.")
+]
+OneFold = Annotated[int | None, typer.Option("--fold", min=1, help="One fold of the list. Default: every one.")]
+Templates = Annotated[
+    Path | None, typer.Option(help="A file of sentences, one a line, each with {} where a class's name goes.")
+]
 Pretrained = Annotated[
     str | None, typer.Option("--pretrained", help="A weights tag of open_clip, a file, or random:SEED.")
 ]

@@ -1,5 +1,6 @@
 """The commands that do the work on features: demo, train, eval, report."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from plfeat.errors import DataError, PlfeatError, UsageError, unknown
 from plfeat_cli import options, output
-from plfeat_cli.options import AsJson, CacheAt, ConfigFile, Pretrained, Quiet, Set
+from plfeat_cli.options import AsJson, CacheAt, ConfigFile, Dataset, Names, OneFold, Pretrained, Quiet, Set, Templates
 
 if TYPE_CHECKING:
     from plfeat.flows.report import Report
@@ -40,7 +41,7 @@ def demo(
         quiet,
         files=done.report.files,
         cache=cached.path,
-        failed=cached.tally.failed,
+        failed=cached.failed,
         seconds=seconds,
     )
 
@@ -51,8 +52,16 @@ def train(
         str | None, typer.Option(help="Which method, by name; --list-presets lists them. Default: prompts.")
     ] = None,
     cache: CacheAt = options.CACHE,
+    dataset: Dataset = None,
+    fold: OneFold = None,
+    split: Annotated[
+        str | None, typer.Option(help="Divide the list's videos into train, val and test, such as 70/10/20.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Divide them into so many folds.", min=2)] = None,
+    names: Names = None,
+    templates: Templates = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")
+        Path | None, typer.Option(help="Where the runs go. Default: runs/<list>-<hash of the settings>.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed training was.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
@@ -65,7 +74,7 @@ def train(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train PromptLearner, its relatives or a baseline over a cache, one run per seed, and test them."""
+    """Train PromptLearner, its relatives or a baseline over a list's features, one run per fold and seed; test them."""
     from plfeat.presets import train_config
 
     if list_presets:
@@ -80,18 +89,20 @@ def train(
         raise UsageError("train: say --frozen to train over cached features; nothing else can be trained yet")
     if track not in (None, "tensorboard", "wandb"):
         raise unknown("tracker", track, ("tensorboard", "wandb"))
-    from plfeat.flows.caches import choose_cache
+    from plfeat.flows.desks import Wanted, folds_of, open_desk
     from plfeat.flows.report import summarise
     from plfeat.flows.results import run_name
     from plfeat.progress import load_torch
 
-    chosen = choose_cache(cache)
-    folder = options.new_folder(out, options.RUNS / run_name(tree, chosen))
+    wanted = Wanted(dataset, names, templates, split, folds, pretrained)
     with output.progress(quiet) as tick:
+        desk = open_desk(cache, wanted, settings.data, tick)
+        desks = folds_of(desk, fold)
+        folder = options.new_folder(out, options.RUNS / run_name(tree, desk))
         load_torch(tick)
         from plfeat.flows.train import diverged, train_frozen
 
-        done = train_frozen(settings, chosen, folder, tick, pretrained, resume=resume, device=device, track=track)
+        done = train_frozen(settings, desks, folder, tick, resume=resume, device=device, track=track)
     _finish(summarise(done.runs), as_json, quiet, runs=folder)
     if done.missing[0]:
         output.say("{} of {} training videos have no features".format(*done.missing), quiet)
@@ -107,25 +118,39 @@ def evaluate(
     runs: Annotated[list[Path] | None, typer.Argument(help="Folders of trained runs.")] = None,
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="Score with CLIP's own text features.")] = False,
     template: Annotated[str | None, typer.Option(help="The sentence around a class name, with {} for it.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of the cache. Default: test, or val where there is none.")] = None,
-    views: Annotated[int | None, typer.Option(help="Only so many of the cached views. Default: all.", min=1)] = None,
+    split: Annotated[str | None, typer.Option(help="Of the list. Default: test, or val where there is none.")] = None,
+    views: Annotated[
+        int | None, typer.Option(help="Only so many of a video's views; 1 is the centre. Default: all.", min=1)
+    ] = None,
     cache: CacheAt = options.CACHE,
+    dataset: Dataset = None,
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="Default: a run's own fold of its list, and every fold of another list.")
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="A CSV file class,name with your own words for classes; for --zero-shot any names."),
+    ] = None,
+    templates: Templates = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the runs go. Default: runs/<dataset>-<hash of the settings>.")
+        Path | None, typer.Option(help="Where the runs go. Default: runs/<list>-<hash of the settings>.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: a GPU if there is one.")] = None,
     pretrained: Pretrained = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Test trained runs again, on any split or on another dataset's cache; or CLIP itself, untrained."""
+    """Test trained runs again, on any split or over another list; or CLIP itself, untrained, with any names."""
     if bool(runs) == zero_shot:
         raise UsageError("eval: give folders of trained runs, or say --zero-shot")
-    if template is not None and not zero_shot:
-        raise UsageError("eval: --template is for --zero-shot; a trained run has its own texts")
+    if not zero_shot and (template is not None or templates is not None):
+        said = "--template is" if templates is None else "--templates is"
+        raise UsageError(f"eval: {said} for --zero-shot; a trained run has its own texts")
     if zero_shot and (split is not None or views is not None):
         raise UsageError("eval: --split and --views are for trained runs")
-    from plfeat.flows.caches import choose_cache
+    if template is not None and templates is not None:
+        raise UsageError("eval: --template and --templates both say in which sentences names stand; choose one")
+    from plfeat.flows.desks import Wanted, can_be_scored, folds_of, open_desk
     from plfeat.flows.report import summarise
     from plfeat.flows.results import run_name
     from plfeat.flows.trained import fitting_runs
@@ -133,22 +158,37 @@ def evaluate(
     from plfeat.progress import load_torch
 
     own = {} if template is None else {"text.template": template}
-    settings = train_config("zero-shot", settings=own)
-    chosen = choose_cache(cache)
-    about = settings.model_dump(mode="json") if zero_shot else [[str(run) for run in runs or []], split, views]
-    folder = options.new_folder(out, options.RUNS / run_name(about, chosen))
-    if runs:
-        fitting_runs(runs, chosen)
+    settings = train_config("zero-shot" if templates is None else "zero-shot-ensemble", settings=own)
+    wanted = Wanted(dataset, names, templates, pretrained=pretrained, any_names=zero_shot)
     with output.progress(quiet) as tick:
+        desk = open_desk(cache, wanted, tick=tick)
+        desks = folds_of(desk, fold)
+        if runs:
+            about: Any = [[str(run) for run in runs], split, views, fold]
+            folder = options.new_folder(out, options.RUNS / run_name(about, desk))
+            fitting_runs(runs, desk)
+        else:
+            folder = options.new_folder(out, options.RUNS / run_name(settings.model_dump(mode="json"), desk))
+        scored = bool(runs) or can_be_scored(desks[0])
         load_torch(tick)
-        from plfeat.flows.evaluate import evaluate_all
+        from plfeat.flows.evaluate import evaluate_all, name_videos
         from plfeat.flows.train import train_frozen
 
         if runs:
-            done = evaluate_all(runs, chosen, folder, split, pretrained, device, views, tick)
+            done = evaluate_all(runs, desk, folder, split, device, views, tick, fold)
+        elif scored:
+            done = train_frozen(settings, desks, folder, tick).runs
         else:
-            done = train_frozen(settings, chosen, folder, tick, pretrained).runs
-    _finish(summarise(done), as_json, quiet, runs=folder)
+            named = name_videos(settings, desks[0], folder, tick)
+    if scored:
+        _finish(summarise(done), as_json, quiet, runs=folder)
+        return
+    if as_json:
+        output.result(asdict(named))
+        return
+    output.table([["name", "videos"], *([name, str(number)] for name, number in named.counts.items())])
+    output.say(f"\n{named.videos} videos, {named.missing} missing; no accuracy: the names are not their classes", quiet)
+    output.say(f"predictions: {named.path}", quiet)
 
 
 def predict(

@@ -10,8 +10,8 @@ from plfeat.datasets import READERS, Place
 from plfeat.datasets.check import Check
 from plfeat.datasets.check import check as compare
 from plfeat.errors import UsageError
-from plfeat.progress import stage
 from plfeat.presets import PRESETS
+from plfeat.progress import stage
 from plfeat.records import CONTROL, Tick
 from plfeat.toy import shipped, videos
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from plfeat.config import ExtractConfig, TrainConfig
 from plfeat.errors import UsageError
+from plfeat.flows.desks import Wanted, open_desk
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.report import Report, write_report
 from plfeat.flows.results import run_name
 from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.settings import build
-from plfeat.shards.reader import open_cache
 from plfeat.toy.videos import make
 
 TITLE = "Toy world, frozen features"
@@ -44,11 +44,11 @@ def demo(work: Path, out: Path, cache_root: Path, videos: int, config: TrainConf
     from plfeat.flows.evaluate import chance
     from plfeat.flows.train import train_frozen
 
-    cache = open_cache(extraction.path)
-    runs = chance(cache, config.seeds, work / "runs")
-    runs += train_frozen(train_config("zero-shot"), cache, work / "runs", tick).runs
+    desk = open_desk(extraction.path, Wanted("toy"), config.data)
+    runs = chance(desk, config.seeds, work / "runs")
+    runs += train_frozen(train_config("zero-shot"), desk, work / "runs", tick).runs
     lap("zero-shot")
-    runs += train_frozen(config, cache, work / "runs" / run_name(config.model_dump(mode="json"), cache), tick).runs
+    runs += train_frozen(config, desk, work / "runs" / run_name(config.model_dump(mode="json"), desk), tick).runs
     lap("train")
     report = write_report(runs, out, TITLE, tick)
     lap("report")

@@ -6,8 +6,10 @@ row would name is refused.
 
 import math
 from collections.abc import Set
+from dataclasses import replace
 
 from plfeat.config import TEXTLESS, WARMUP, TrainConfig
+from plfeat.desk import Desk
 from plfeat.errors import UsageError
 from plfeat.flows.splits import Splits
 from plfeat.presets import train_config
@@ -34,6 +36,19 @@ def fitted(config: TrainConfig, material: Material, videos: int) -> tuple[TrainC
     if "head.heads" in anyway:
         remarks.append(f"head.heads={config.head.heads} is what it would be anyway; no row names it")
     return reset(config, base, anyway), tuple(remarks)
+
+
+def as_read(config: TrainConfig, desk: Desk) -> TrainConfig:
+    """Without the number of frames or views, where it is the one that would be read anyway."""
+    same = [key for key in desk.read if getattr(config.data, key) is not None and _anyway(desk, key)]
+    return reset(config, TrainConfig(), [f"data.{key}" for key in same])
+
+
+def _anyway(desk: Desk, key: str) -> bool:
+    try:
+        return replace(desk, data=desk.data.model_copy(update={key: None})).read[key] == desk.read[key]
+    except UsageError:  # one of several has to be named
+        return False
 
 
 def fitted_tip(config: TrainConfig, seen: Splits) -> TrainConfig:

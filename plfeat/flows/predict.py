@@ -1,6 +1,7 @@
-"""Videos and a trained run in, its opinion of them out: video → frames → features → model, no cache and no dataset."""
+"""Videos and a trained run in, its opinion of them out: video → frames → features → model, no cache and no list."""
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,22 +9,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from plfeat.backbone.text import TextTower
-from plfeat.config import ExtractConfig, TrainConfig
+from plfeat.backbone.tower import tower_of
+from plfeat.config import TrainConfig
 from plfeat.errors import CacheError, DataError, UsageError
-from plfeat.flows.backbones import unsaid
+from plfeat.extract.encode import ShardMaker
+from plfeat.extract.make import jobs
+from plfeat.extract.plan import Chunk, frames_of
+from plfeat.flows.backbones import open_backbone
 from plfeat.flows.evaluate import open_member
+from plfeat.flows.trained import able_member
+from plfeat.frames.kit import Kit, config_of, gather
 from plfeat.means import Means
 from plfeat.progress import MODEL, stage
-from plfeat.flows.trained import able_member
-from plfeat.flows.work import Kit, gather
-from plfeat.records import Tick, VideoRef
-from plfeat.settings import build
-from plfeat.shards.folder import require_same
+from plfeat.recipe import Recipe, Take, differences
+from plfeat.records import Tick
+from plfeat.shards.catalogue import Seen
+from plfeat.shards.growth import MISSING
 from plfeat.shards.hdf5 import unpack
-from plfeat.train.build import Material
+from plfeat.shards.schema import FAILED, Shard
+from plfeat.train.build import Bare, Material
 from plfeat.train.explain import Explanation, explain, words_of
 from plfeat.train.matcher import Matcher
+from plfeat.video.digest import digests
 
 
 @dataclass(frozen=True)
@@ -51,20 +58,19 @@ def predict(
     pretrained: str | None = None,
     device: str | None = None,
 ) -> list[Prediction]:
-    """One for each video, in order. Frames are chosen, decoded and encoded as they were for the run's own cache."""
+    """One for each video, in order. Frames are chosen, decoded and encoded as they were for the run's own features."""
     config, classes, about = able_member(folder, top, explained)
     if not videos:
         return []
     with stage(tick, MODEL):
         kit = _kit(folder, about, pretrained, device)
-    features_NVTD, indices, errors = _features(kit, videos, tick, means)
+    features_NVTD, indices, errors = _features(kit, _takes(folder, about), videos, tick, means)
     material = Material(
-        tower=TextTower(kit.backbone.model, kit.backbone.tokenizer),
+        text=Bare(tower_of(kit.backbone)),
         classes=classes,
         templates=tuple(about["templates"]),
         frames=features_NVTD.shape[2],
         width=features_NVTD.shape[3],
-        start_scale=about["start_scale"],
     )
     learner = open_member(folder, material, kit.encoder.device)
     features = torch.from_numpy(features_NVTD).to(kit.encoder.device)
@@ -96,59 +102,73 @@ def _why(learner: Any, config: TrainConfig, material: Material, label: int, fram
     return explain(learner, words, label * learner.per_class, frames_TD)
 
 
+def _takes(folder: Path, about: dict[str, Any]) -> tuple[Take, ...]:
+    """What the run was tested on."""
+    takes = tuple(Take.named(name) for name in about["takes"]["test"])
+    if takes[0].kind == "dense":
+        raise UsageError(f"run {folder}: trained on densely sampled frames; predict samples segments only")
+    return takes
+
+
 def _kit(folder: Path, about: dict[str, Any], pretrained: str | None, device: str | None) -> Kit:
     """What made the features that the run was trained on."""
     try:
-        spec = about["spec"]
-        model, sampler = spec["model"], spec["sampler"]
-        if sampler["kind"] != "segments":
-            raise UsageError(f"run {folder}: trained on densely sampled frames; predict samples segments only")
-        chosen = model["pretrained"] if pretrained is None else pretrained
-        if chosen == "file":
-            raise UsageError(f"run {folder}: its backbone's weights came from a file; name it with --pretrained FILE")
-        kit = gather(
-            build(
-                ExtractConfig,
-                settings={
-                    "dataset": "folder",
-                    "model": model["model"],
-                    "pretrained": chosen,
-                    **unsaid(spec, chosen),
-                    "sample.frames": sampler["frames"],
-                    "sample.seed": sampler["seed"],
-                    "sample.test_views": sampler["test_views"],
-                    "decoder": spec["decoder"]["name"],
-                    "fallback": "fallback" in spec["decoder"],
-                    "dtype": spec["features"]["dtype"],
-                    "device": device,
-                },
-            )
-        )
-    except KeyError as error:
+        _takes(folder, about)
+        recipe = Recipe.of(about["recipe"])
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"run {folder}: its header says nothing about {error}; train it again") from error
-    for fact in ("weights_sha256", "activation"):
-        expected, found = model[fact], kit.about["model"][fact]
+    named = Path(pretrained) if pretrained is not None and Path(pretrained).is_file() else None
+    if pretrained is not None:
+        source = {"pretrained": "file" if named else pretrained, "weights": named and str(named)}
+        recipe = replace(recipe, source=source)
+    elif recipe.source.get("pretrained") == "file" and not Path(recipe.source.get("weights") or "").is_file():
+        raise UsageError(f"run {folder}: its backbone's weights came from a file; name it with --pretrained FILE")
+    kit = gather(config_of(recipe, named, device=device), open_backbone)
+    for fact in ("image_sha256", "activation"):
+        expected, found = recipe.encoder[fact], kit.recipe.encoder[fact]
         if found != expected:
             raise CacheError(f"run {folder}: its backbone had {fact} {expected[:16]}, this one has {found[:16]}")
-    require_same({"preprocess": kit.about["preprocess"]}, {"preprocess": spec["preprocess"]}, f"run {folder}")
+    same = {"preprocess": kit.recipe.preprocess}
+    for key, expected, found in differences({"preprocess": recipe.preprocess}, same):
+        raise CacheError(f"run {folder}: its features were made with {key} {expected}, here it would be {found}")
     return kit
 
 
 def _features(
-    kit: Kit, videos: list[Path], tick: Tick, means: Means
+    kit: Kit, takes: tuple[Take, ...], videos: list[Path], tick: Tick, means: Means
 ) -> tuple[NDArray[np.float32], list[tuple[int, ...]], list[str]]:
     """Features `[n, V, T, D]` of the n good videos; for every video its frames, and what went wrong."""
-    refs = [VideoRef(f"{number}/{path.name}", path, 0, "test") for number, path in enumerate(videos)]
-    absent = frozenset(ref.id for ref in refs if not ref.path.is_file())
-    with kit.crew(means) as crew:
-        maker = kit.maker()
-        clips = crew.run(maker.job(ref) for ref in refs if ref.id not in absent)
-        shard = maker.make(refs, clips, absent, lambda done: tick("looking", done, len(refs)))
-    views, frames = kit.config.sample.test_views, kit.config.sample.frames
-    rows = unpack(shard.features_RD).astype(np.float32)
-    bounds = list(zip(shard.video_ptr, shard.video_ptr[1:], strict=False))
-    return (
-        rows.reshape(-1, views, frames, rows.shape[-1]),
-        [tuple(shard.frame_index_R[start : start + frames].tolist()) if end > start else () for start, end in bounds],
-        ["" if end > start else error for (start, end), error in zip(bounds, shard.error_N, strict=True)],
-    )
+    digest_N = list(digests(videos))
+    files = {key: _seen(key, path) for key, path in zip(digest_N, videos, strict=True) if key}
+    chunk, shards = Chunk(dict.fromkeys(files, takes)), list[Shard]()
+    if files:
+        with kit.crew(means, frames_of(takes)) as crew:
+            maker = ShardMaker(kit)
+            for number, clip in enumerate(crew.run(jobs(chunk, files)), 1):
+                maker.add(clip)
+                tick("looking", number, len(files))
+            shards = maker.finish(chunk)
+    rows, indices, errors = [], list[tuple[int, ...]](), list[str]()
+    for key in digest_N:
+        error, looks = _looks(shards, list(files).index(key)) if key else (MISSING, [])
+        errors.append(error)
+        indices.append(tuple(looks[0][1].tolist()) if looks else ())
+        rows += [np.stack([unpack(features).astype(np.float32) for features, _ in looks])] if looks else []
+    empty = np.zeros((0, len(takes), takes[0].frames, 1), np.float32)
+    return np.stack(rows) if rows else empty, indices, errors
+
+
+def _looks(shards: list[Shard], place: int) -> tuple[str, list[tuple[NDArray[Any], NDArray[np.int32]]]]:
+    """Why a video has no features; or its features and frame numbers, view by view."""
+    looks = []
+    for shard in shards:
+        start, end = shard.video_ptr[place : place + 2].tolist()
+        if shard.status_N[place] == FAILED:
+            return shard.error_N[place], []
+        looks.append((shard.features_RX[start:end], shard.frame_index_R[start:end]))
+    return "", looks
+
+
+def _seen(key: str, path: Path) -> Seen:
+    about = path.stat()
+    return Seen(key, "", os.path.abspath(path), about.st_size, about.st_mtime_ns)

@@ -9,11 +9,11 @@ import numpy as np
 
 from plfeat.errors import DataError
 from plfeat.files import write_text
-from plfeat.progress import stage
 from plfeat.flows.results import open_run, require_numbers, settings_name
 from plfeat.metrics.classify import confusion
 from plfeat.metrics.compare import contrasts, rows_of, top1_of
 from plfeat.metrics.family import fold_of, lacking_folds, name_of_list, numbered
+from plfeat.progress import stage
 from plfeat.records import Contrast, Row, Run, Tick, silent
 from plfeat.report.figures import confusion_figure
 from plfeat.report.names import fingerprint_of, names_of_features, names_of_takes, takes_of

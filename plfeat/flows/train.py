@@ -1,10 +1,10 @@
-"""A cache in, trained and tested runs out: shards → batches → model → loss → metrics → run records."""
+"""Desks in, trained and tested runs out: shards → batches → model → loss → metrics → run records."""
 
 import csv
 import io
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,20 +13,20 @@ import torch
 from numpy.typing import NDArray
 
 from plfeat.backbone.vision import choose_device
-from plfeat.config import LEARNED, TrainConfig
+from plfeat.config import LEARNED, TEXTLESS, TrainConfig
+from plfeat.desk import Desk
 from plfeat.device import enough_memory
 from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
-from plfeat.flows.fitting import fitted
+from plfeat.flows.fitting import as_read, fitted
 from plfeat.flows.material import material_of
-from plfeat.progress import READING, stage
 from plfeat.flows.results import open_run
-from plfeat.flows.runs import about_run, check_place, keep_run, method_of, numerics, run_of
+from plfeat.flows.runs import about_run, check_place, keep_run, method_at, numerics, place_of, recorded, run_of
 from plfeat.flows.splits import Splits, read, splits
+from plfeat.progress import READING, stage
 from plfeat.records import FrameSet, Run, Tick
 from plfeat.report.runs import RECORD
-from plfeat.shards.reader import Cache
 from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.checkpoint import load_state, member_tensors, save_member, save_state
 from plfeat.train.fleet import Epoch, Fleet, Learner, Samples, precision, trainable
@@ -39,11 +39,11 @@ SAVE_EVERY = 20.0  # seconds between two states of an unfinished training
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training: a run for every seed that stayed finite."""
+    """What came of a training: a run for every fold and seed that stayed finite."""
 
     runs: list[Run]
-    diverged: dict[int, int] = field(default_factory=dict)  # seed: the epoch in which its loss was no number
-    missing: tuple[int, int] = (0, 0)  # training videos without features, and all training videos
+    diverged: dict[tuple[int, int], int] = field(default_factory=dict)  # fold, seed: when its loss was no number
+    missing: tuple[int, int] = (0, 0)  # training videos without features, and all training videos, of the first fold
 
     @property
     def remarks(self) -> list[str]:
@@ -53,24 +53,48 @@ class Trained:
 
 def train_frozen(
     config: TrainConfig,
-    cache: Cache,
+    desk: Desk | Sequence[Desk],
     out: Path,
     tick: Tick,
-    pretrained: str | None = None,
     *,
     resume: bool = False,
     device: str | None = None,
     track: str | None = None,
 ) -> Trained:
-    """Trains one member per seed on the cached train split and tests it; a folder `out/seed-<n>` each."""
-    chosen = choose_device(device)
-    if config.method not in LEARNED:
-        if track is not None:
-            raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
-        with claimed(out):
-            return Trained(classical(config, cache, out, tick, pretrained))
-    with claimed(out), enough_memory(_smaller(config)):
-        return _train(_gather(config, cache, out, chosen, tick, pretrained), tick, resume, track)
+    """Trains one member per seed on the training videos of a fold and tests it, fold after fold; a folder
+    `out/seed-<n>` each, or `out/fold-<k>/seed-<n>` where the list has several folds."""
+    chosen, learned = choose_device(device), config.method in LEARNED
+    if not learned and track is not None:
+        raise UsageError(f"--track {track}: {config.preset} is not trained in epochs; it has no curve")
+    found: list[Trained] = []
+    with claimed(out):
+        for one in [desk] if isinstance(desk, Desk) else desk:
+            here, heard = replace(one, data=config.data), _within(tick, one)
+            own, place = as_read(config, here), place_of(out, here)
+            if learned:
+                with enough_memory(_smaller(config)):
+                    found.append(_train(_gather(own, here, place, chosen, heard), heard, resume, track))
+            else:
+                found.append(Trained(classical(own, here, place, heard)))
+    trained = Trained(
+        [run for one in found for run in one.runs],
+        {key: epoch for one in found for key, epoch in one.diverged.items()},
+        found[0].missing,
+    )
+    if not trained.runs:
+        raise PlfeatError(f"training diverged ({diverged(trained)}); try lower rates")
+    return trained
+
+
+def _within(tick: Tick, desk: Desk) -> Tick:
+    """Where there are several folds, every stage says of which one it is."""
+    if desk.videos.folds == 1:
+        return tick
+
+    def told(stage: str, done: int, total: int, note: str = "", /) -> None:
+        tick(f"fold {desk.fold}: {stage}", done, total, note)
+
+    return told
 
 
 def _smaller(config: TrainConfig) -> str:
@@ -84,7 +108,7 @@ def _smaller(config: TrainConfig) -> str:
 
 def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trained:
     config, out = given.config, given.out
-    check_place(out, given.method, given.cache, config.seeds, resume, given.made_by, config=config)
+    check_place(out, given.method, given.desk, config.seeds, resume, given.made_by, config=config)
     trained = Trained([], missing=(given.seen.train.missing, given.seen.train.missing + len(given.seen.train.label_N)))
     groups = [(seed,) for seed in config.seeds] if config.text.tune else [config.seeds]
     for seeds in groups:  # a tuned tower belongs to one member
@@ -103,8 +127,6 @@ def _train(given: "_Given", tick: Tick, resume: bool, track: str | None) -> Trai
         with stage(tick, "testing"):
             _test(given, fleet, run, trained)
         state.unlink(missing_ok=True)
-    if not trained.runs:
-        raise PlfeatError(f"training diverged ({diverged(trained)}); try lower rates")
     return trained
 
 
@@ -113,7 +135,7 @@ class _Given:
     """Everything that is there before the first step."""
 
     config: TrainConfig
-    cache: Cache
+    desk: Desk
     out: Path
     device: torch.device
     seen: Splits
@@ -137,7 +159,8 @@ class _Given:
         settings = [member.model_dump(mode="json") for member in self.members(seeds)]
         for one in settings:
             one["optim"]["compute"] = self.made_by["compute"]
-        return sha256_of_json([self.method, settings, self.cache.fingerprint, self.made_by["device"]])
+        rows = self.desk.rows_sha256(self.seen.train)
+        return sha256_of_json([self.method, settings, self.desk.identity, rows, self.made_by["device"]])
 
     @property
     def made_by(self) -> dict[str, str]:
@@ -145,7 +168,7 @@ class _Given:
 
     @property
     def method(self) -> str:
-        return method_of(self.config, self.material.templates)
+        return method_at(self.config, self.desk)
 
     def fleet(self, seeds: tuple[int, ...]) -> Fleet:
         members, train = self.members(seeds), self.samples(self.seen.train)
@@ -158,14 +181,14 @@ class _Given:
         return Fleet(learner, members, train, chosen_EN)
 
 
-def _gather(config: TrainConfig, cache: Cache, out: Path, device: str, tick: Tick, pretrained: str | None) -> _Given:
+def _gather(config: TrainConfig, desk: Desk, out: Path, device: str, tick: Tick) -> _Given:
     started = time.perf_counter()
     with stage(tick, READING):
-        seen, test = splits(config, config.seeds, cache), read(cache, cache.evaluation)
-    material = material_of(cache, seen.train, pretrained, tick=tick)
+        seen, test = splits(config, config.seeds, desk), read(desk, desk.evaluation, config)
+    material = material_of(desk, seen.train)
     config, remarks = fitted(config, material, seen.chosen_EN.shape[1])
     remarks = (*seen.remarks, *remarks)
-    return _Given(config, cache, out, torch.device(device), seen, test, material, remarks, started)
+    return _Given(config, desk, out, torch.device(device), seen, test, material, remarks, started)
 
 
 def _finished(out: Path, seeds: tuple[int, ...], run: str) -> list[Run]:
@@ -187,13 +210,13 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
     for member, own in enumerate(fleet.members):
         seed, folder = own.seeds[0], given.out / f"seed-{own.seeds[0]}"
         if member in fleet.state.stopped or not _sound(fleet, last, member, scores_ENC[member]):
-            trained.diverged[seed] = fleet.state.stopped.get(member, fleet.state.epoch)
+            trained.diverged[given.desk.fold, seed] = fleet.state.stopped.get(member, fleet.state.epoch)
             _forget(folder)
             continue
         about = {
-            **about_run(given.cache, given.test, given.device),
+            **about_run(given.desk, given.test, given.device),
             "numerics": given.made_by,
-            "config": own.model_dump(mode="json"),
+            "config": recorded(own, given.desk),
             "training": name,
             "protocol": protocol(fleet, member, given.seen),
             "trained_on": len(fleet.chosen_EN[member]),
@@ -202,7 +225,7 @@ def _test(given: _Given, fleet: Fleet, name: str, trained: Trained) -> None:
             "members": len(fleet.members),
         }
         _keep(given, fleet, name, last, member, folder)
-        run = run_of(given.method, seed, scores_ENC[member], given.cache, given.test, about)
+        run = run_of(given.method, seed, scores_ENC[member], given.desk, given.test, about)
         trained.runs.append(keep_run(run, folder, trained=True))
 
 
@@ -219,7 +242,11 @@ def _forget(folder: Path) -> None:
 
 
 def diverged(trained: Trained) -> str:
-    return ", ".join(f"seed {seed} in epoch {epoch}" for seed, epoch in trained.diverged.items())
+    several = len({fold for fold, _ in trained.diverged} | {run.about["fold"] for run in trained.runs}) > 1
+    return ", ".join(
+        (f"fold {fold}, " if several else "") + f"seed {seed} in epoch {epoch}"
+        for (fold, seed), epoch in trained.diverged.items()
+    )
 
 
 def protocol(fleet: Fleet, member: int, seen: Splits) -> str:
@@ -248,13 +275,15 @@ def _after_each(journal: Journal, run: str, state: Path) -> Callable[[Fleet], No
 def _keep(given: _Given, fleet: Fleet, name: str, last: dict[str, torch.Tensor], member: int, folder: Path) -> None:
     """The model comes before the record, and takes away the record of what lay there before."""
     _forget(folder)
-    cache, material, config = given.cache, given.material, fleet.members[member]
+    desk, config = given.desk, fleet.members[member]
+    reads = config.method not in TEXTLESS
     about = {
-        "dataset": cache.spec["dataset"]["name"],
-        "fingerprint": cache.fingerprint,
-        "spec": {key: cache.spec[key] for key in ("model", "preprocess", "sampler", "decoder", "features")},
-        "templates": material.templates if config.text.source == "templates" else (),
-        "start_scale": material.start_scale,
+        **desk.facts,
+        "raw_classes": desk.videos.classes,
+        "words": desk.words,
+        "templates": desk.templates if config.text.source == "templates" else (),
+        "text_sha256": given.material.tower.sha256 if reads else None,
+        "start_scale": given.material.start_scale if reads else 0.0,
         "training": name,
         "numerics": given.made_by,
     }
@@ -262,7 +291,7 @@ def _keep(given: _Given, fleet: Fleet, name: str, last: dict[str, torch.Tensor],
         about["key_label"] = fleet.train.label_N[fleet.chosen_EN[member]].tolist()
     chosen = member_tensors(dict(trainable(fleet.learner)), member)
     other = member_tensors(last, member) if config.select == "best" else None
-    save_member(chosen, other, config, cache.classes, about, folder)
+    save_member(chosen, other, config, desk.words, about, folder)
     write_text(folder / "curve.csv", _curve_csv(fleet.state.curve, member))
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -36,17 +36,54 @@ OWN = {
 _AT_ONCE = 4096  # videos whose keys are made in one piece
 
 
+class TextSide(Protocol):
+    """Where the tower and the texts come from, when they are asked for."""
+
+    @property
+    def tower(self) -> TextTower: ...
+    @property
+    def log_scale(self) -> float: ...
+    def texts(self, words: tuple[str, ...], templates: tuple[str, ...], /) -> Texts | None: ...
+
+
 @dataclass(frozen=True)
-class Material:
-    """What is given before training: tower, classes, templates, the frames' shape, the logarithm of CLIP's scale."""
+class Bare:
+    """A tower alone: texts are read when they are needed, and not kept."""
 
     tower: TextTower
+
+    @property
+    def log_scale(self) -> float:
+        return float(self.tower.log_scale)
+
+    def texts(self, words: tuple[str, ...], templates: tuple[str, ...], /) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is given before training: text side, class words, templates, the frames' shape. What reads no text opens no
+    tower."""
+
+    text: TextSide
     classes: tuple[str, ...]
     templates: tuple[str, ...]
     frames: int
     width: int
-    start_scale: float
-    known: Texts | None = None  # the templates, already read
+    scale: float | None = None  # the logarithm of CLIP's scale, where it is another than the tower's
+
+    @property
+    def tower(self) -> TextTower:
+        return self.text.tower
+
+    @property
+    def start_scale(self) -> float:
+        return self.text.log_scale if self.scale is None else self.scale
+
+    @property
+    def known(self) -> Texts | None:
+        """The templates, already read."""
+        return self.text.texts(self.classes, self.templates)
 
 
 def architecture(config: TrainConfig) -> dict[str, Any]:
@@ -59,9 +96,9 @@ def architecture(config: TrainConfig) -> dict[str, Any]:
 
 def build_source(config: TrainConfig, draws: Draws, material: Material) -> Source:
     """Texts that can change are read again in every step, others are read once."""
-    tower = _tower(config, material)
     if config.text.source == "templates":
-        return _templates(config, material, tower)
+        return _templates(config, material)
+    tower = _tower(config, material)
     learner = _prompts(config, draws, material)
     learner.contexts.requires_grad_(config.context.learn)
     source = Prompts(tower, learner, _wants_words(config), config.text.sentence == "before")
@@ -179,10 +216,15 @@ def known_texts(texts: Texts, words: bool) -> Fixed:
     return Fixed(sentence_PD, words_SW[row_PL], real_PL, len(texts.templates))
 
 
+def pools(config: TrainConfig) -> bool:
+    """Whether only the mean of a view's frames is ever looked at."""
+    return config.head.kind == "mean" and config.interaction.kind == "none"
+
+
 def resident(frames: FrameSet, config: TrainConfig, device: torch.device) -> Samples:
     """Features where they are trained on. Where only the frames' mean is ever looked at, only that is kept."""
     features = torch.from_numpy(frames.features_NVTD).to(device)
-    if config.head.kind == "mean" and config.interaction.kind == "none":
+    if pools(config) and features.shape[2] > 1:
         features = features.mean(dim=2, keepdim=True, dtype=torch.float32)  # never all of them, widened
     return Samples(features, torch.from_numpy(frames.label_N))
 
@@ -230,11 +272,11 @@ def _tower(config: TrainConfig, material: Material) -> TextTower:
     return tower
 
 
-def _templates(config: TrainConfig, material: Material, tower: TextTower) -> Source:
+def _templates(config: TrainConfig, material: Material) -> Source:
     given = config.text.template
-    if given is None and material.known is not None and not config.text.tune:
-        return known_texts(material.known, _wants_words(config))
-    templates = material.templates if given is None else (given,)
+    if given is None and not config.text.tune and (known := material.known) is not None:
+        return known_texts(known, _wants_words(config))
+    tower, templates = _tower(config, material), material.templates if given is None else (given,)
     texts = [template.replace("{}", name) for name in material.classes for template in templates]
     ids_PL, eot_P = tower.tokenize(texts)
     source = Templates(tower, ids_PL, eot_P, len(templates), _wants_words(config))

@@ -26,6 +26,8 @@ def read_member(folder: Path) -> tuple[TrainConfig, tuple[str, ...], dict[str, A
             raise ValueError(f"{CLASSES} is not a list of names")
         if config != build(TrainConfig, settings=about["config"]):  # both may lack a newer setting
             raise ValueError(f"{CONFIG} is not what {MODEL} was trained with")
+        if classes != about["words"]:
+            raise ValueError(f"{CLASSES} is not what {MODEL} was trained with")
         return config, tuple(classes), about
     except (OSError, KeyError, TypeError, ValueError, UsageError) as error:
         raise DataError(f"run {folder}: {first_line(error)}") from error
