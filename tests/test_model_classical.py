@@ -23,7 +23,7 @@ def blobs(seed: int, each: int, classes: int = 3, width: int = 6, spread: float 
 def test_nearest_mean_is_the_cosine_with_the_mean_of_unit_features() -> None:
     train, label = blobs(0, 5)
     test, _ = blobs(1, 2)
-    scores = nearest_mean(3 * train, label, 4, test)
+    scores = nearest_mean([(3 * train[:2], label[:2]), (3 * train[2:], label[2:])], 4, test)
     for m, row in enumerate(test):
         for c in range(3):
             mean = np.mean([x / np.linalg.norm(x) for x in train[label == c]], axis=0)

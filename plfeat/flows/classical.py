@@ -4,7 +4,7 @@ Numbers that have to be chosen (C, alpha, beta) are chosen on validation videos,
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _scores(config: TrainConfig, desk: Desk, seen: Splits, member: int, test: Fr
     rows = seen.learned(member)
     label_N, test_MD, classes = seen.train.label_N[rows], _pooled(test), len(desk.words)
     if config.method == "nearest-mean":
-        return nearest_mean(_pooled(seen.train, rows), label_N, classes, test_MD), {}
+        return nearest_mean(_blocks(pool, seen.train, rows), classes, test_MD), {}
     if config.method == "linear-probe":
         if config.probe.refit and seen.val is None:
             raise UsageError(
@@ -154,8 +154,17 @@ def _in_blocks(
 ) -> NDArray[np.float32]:
     """A vector of every video, or of those rows. Beside what comes of it, never more than a block is in memory."""
     rows = np.arange(len(frames.label_N)) if rows is None else rows
-    out = np.empty((len(rows), frames.features_NVTD.shape[-1]), np.float32)
+    out, done = np.empty((len(rows), frames.features_NVTD.shape[-1]), np.float32), 0
+    for block_KD, _ in _blocks(make, frames, rows):
+        out[done : done + len(block_KD)] = block_KD
+        done += len(block_KD)
+    return out
+
+
+def _blocks(
+    make: Callable[[torch.Tensor], torch.Tensor], frames: FrameSet, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """The same, so many videos at a time, with their labels."""
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        out[start : start + len(some)] = make(torch.from_numpy(frames.features_NVTD[some])).numpy()
-    return out
+        yield make(torch.from_numpy(frames.features_NVTD[some])).numpy(), frames.label_N[some]

@@ -4,6 +4,7 @@ Shapes: N training videos, M videos to score, C classes, D width.
 """
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +25,15 @@ def unit(rows_ND: Floats) -> Floats:
     return rows_ND / np.linalg.norm(rows_ND, axis=1, keepdims=True).clip(1e-12)
 
 
-def nearest_mean(train_ND: Floats, label_N: Labels, classes: int, test_MD: Floats) -> Floats:
-    """Cosines `[M, C]` with the mean of a class's unit features. A class without training videos scores -1, so it is
-    never the nearest."""
-    means_CD = np.zeros((classes, train_ND.shape[1]), np.float32)
-    np.add.at(means_CD, label_N, unit(train_ND))
+def nearest_mean(train: Iterable[tuple[Floats, Labels]], classes: int, test_MD: Floats) -> Floats:
+    """Cosines `[M, C]` with the mean of a class's unit features; the training videos come in blocks, with their labels.
+    A class without training videos scores -1, so it is never the nearest."""
+    means_CD, counts_C = np.zeros((classes, test_MD.shape[1]), np.float32), np.zeros(classes, np.int64)
+    for rows_KD, label_K in train:
+        np.add.at(means_CD, label_K, unit(rows_KD))
+        counts_C += np.bincount(label_K, minlength=classes)
     scores = unit(test_MD) @ unit(means_CD).T
-    scores[:, np.bincount(label_N, minlength=classes) == 0] = -1
+    scores[:, counts_C == 0] = -1
     return np.asarray(scores, np.float32)
 
 
