@@ -28,6 +28,7 @@ from plfeat.shards.lists import list_hash
 from plfeat.shards.room import files_in, place
 from plfeat.shards.store import TEXT, UNMADE, Rows, Store
 from plfeat.shards.text import Texts, read_texts, text_bytes, text_name
+from plfeat.shards.views import Views
 
 if TYPE_CHECKING:
     from plfeat.backbone.text import TextTower
@@ -265,9 +266,10 @@ class Desk:
         read = [[keys[name], label] for name, label in zip(frames.id_N, frames.label_N.tolist(), strict=True)]
         return sha256_of_json(read)
 
-    def split(self, name: str, pooled: bool = False) -> FrameSet:
+    def split(self, name: str, pooled: bool = False, room: int | None = None) -> FrameSet:
         """The videos of a split that have features in every view, by name; all features are numbers, all labels are
-        classes. `pooled`: of each view only the mean of its frames, as float32; never all frames are in memory."""
+        classes. `pooled`: of each view only the mean of its frames, as float32; never all frames are in memory. With
+        `room`, features of more bytes stay in the store."""
         listed, takes = self._listed(name), self.takes["train" if name == "train" else "test"]
         read = [self.store.rows([row.video for row in listed], take) for take in takes]
         for rows in read:
@@ -276,12 +278,15 @@ class Desk:
         if not has_N.any():
             raise CacheError(f"{self.where}, split {name!r}: no video has features; the store's ledger.jsonl says why")
         kept = [row for row, has in zip(listed, has_N.tolist(), strict=True) if has]
+        views = Views.of(read)
+        stays = room is not None and not pooled and views.nbytes > room
         frames = FrameSet(
-            features_NVTD=self._features(name, listed, read, has_N, pooled),
+            features_NVTD=views if stays else self._features(name, listed, read, has_N, pooled),
             label_N=np.array([row.label for row in kept], np.int64),
             id_N=tuple(row.name for row in kept),
             missing=len(listed) - len(kept),
             group_N=tuple(row.group or row.name for row in kept) if any(row.group for row in kept) else (),
+            remark=f"split {name}: features of {views.nbytes / 1e9:.3g} GB are read from the store" if stays else "",
         )
         if self.labelled:
             self._require_labels(name, frames)
@@ -290,10 +295,7 @@ class Desk:
     def _features(
         self, name: str, listed: list[Listed], read: list[Rows], has_N: NDArray[np.bool_], pooled: bool
     ) -> NDArray[Any]:
-        shapes = {rows.shape for rows in read}
-        if len(shapes) > 1:
-            raise DataError(f"{self.where}, split {name!r}: the views have other frames: {sorted(shapes)}")
-        (length, width), at_N = shapes.pop(), np.cumsum(has_N) - 1
+        (length, width), at_N = read[0].shape, np.cumsum(has_N) - 1
         out: NDArray[Any] | None = None
         bad: list[int] = []
         for view, rows in enumerate(read):

@@ -83,16 +83,26 @@ class VideoList:
         return "val" if "val" in there and "test" not in there else "test"
 
 
+class Stored(Protocol):
+    """Features that are left in the store until they are asked for, chosen as rows of an array are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, some: NDArray[np.int64], /) -> "Stored": ...
+
+
 @dataclass(frozen=True, slots=True)
 class FrameSet:
-    """The stored features of one split, in memory: N videos in V views of T frames (one frame, where only their mean
-    is wanted)."""
+    """The features of one split: N videos in V views of T frames (one frame, where only their mean is wanted). In
+    memory, or in the store, where they would not fit."""
 
-    features_NVTD: NDArray[np.floating[Any]]
+    features_NVTD: NDArray[np.floating[Any]] | Stored
     label_N: NDArray[np.int64]
     id_N: tuple[str, ...]  # their names in the list
     missing: int  # videos of the list that have no features
     group_N: tuple[str, ...] = ()  # what each belongs to; empty: nothing is known
+    remark: str = ""  # where the features are, if not in memory
 
 
 @dataclass(frozen=True, slots=True)

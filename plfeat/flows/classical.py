@@ -80,7 +80,7 @@ def _kept(
 def zero_shot(config: TrainConfig, desk: Desk, test: FrameSet) -> NDArray[np.float32]:
     """The share of each class, as CLIP's own texts have it."""
     text_CD, scale = _text(config, desk, test)
-    logits = scale * pool(torch.from_numpy(test.features_NVTD)) @ text_CD.T
+    logits = scale * torch.from_numpy(_pooled(test)) @ text_CD.T
     return logits.softmax(dim=-1).numpy()
 
 
@@ -167,4 +167,6 @@ def _blocks(
     """The same, so many videos at a time, with their labels."""
     for start in range(0, len(rows), _AT_ONCE):
         some = rows[start : start + _AT_ONCE]
-        yield make(torch.from_numpy(frames.features_NVTD[some])).numpy(), frames.label_N[some]
+        features = frames.features_NVTD[some]
+        assert isinstance(features, np.ndarray)  # a frame's mean always fits
+        yield make(torch.from_numpy(features)).numpy(), frames.label_N[some]

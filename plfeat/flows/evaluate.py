@@ -50,9 +50,10 @@ def evaluate(
     started, split = time.perf_counter(), split or desk.evaluation
     config, about = fitting_member(folder, desk)
     anyway, here = (_as_trained(folder, desk, split, wanted) for wanted in (None, views))
+    chosen = choose_device(device)
     with stage(tick, READING):
-        frames = read(here, split, config)
-    on = torch.device(choose_device(device))
+        frames = read(here, split, config, chosen)
+    on = torch.device(chosen)
     learner = open_member(folder, material_of(here, frames), on)
     scores_NC = learner.score(resident(frames, config, on).features_NVTD)[0].cpu().numpy()
     own, origin = _origin(about, desk)

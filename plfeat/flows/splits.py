@@ -11,6 +11,7 @@ from plfeat.desk import Desk
 from plfeat.errors import DataError, UsageError
 from plfeat.records import FrameSet
 from plfeat.train.build import pools
+from plfeat.train.features import SHARE, free_memory
 from plfeat.train.subset import few_shots, hold_out
 
 
@@ -34,8 +35,8 @@ class Splits:
         return rows
 
 
-def splits(config: TrainConfig, seeds: tuple[int, ...], desk: Desk) -> Splits:
-    train = read(desk, "train", config)
+def splits(config: TrainConfig, seeds: tuple[int, ...], desk: Desk, device: str = "cpu") -> Splits:
+    train = read(desk, "train", config, device)
     _check_classes(train, desk, config.data.allow_empty)
     kept, held = np.arange(len(train.label_N)), None
     if config.data.holdout:
@@ -48,18 +49,21 @@ def splits(config: TrainConfig, seeds: tuple[int, ...], desk: Desk) -> Splits:
     shots = config.data.shots
     remarks = () if shots is None else _few(label_N, shots, desk)
     chosen = [kept if shots is None else kept[few_shots(label_N, shots, seed)] for seed in seeds]
-    val, where = _validation(config, desk, train, held)
+    val, where = _validation(config, desk, train, held, device)
     if val is None and config.select == "best":
         raise UsageError(
             f"select=best: {no_val(desk)}; keep some training videos back with --set data.holdout=0.1, "
             "or leave select at last"
         )
+    remarks += tuple(frames.remark for frames in (train, val) if frames and frames.remark)
     return Splits(train, torch.from_numpy(np.stack(chosen)), val, where, remarks)
 
 
-def read(desk: Desk, split: str, config: TrainConfig) -> FrameSet:
-    """As much of a split as the method looks at: every frame, or only their mean."""
-    return desk.split(split, pooled=config.method not in ("match", "linear") or pools(config))
+def read(desk: Desk, split: str, config: TrainConfig, device: str = "cpu") -> FrameSet:
+    """As much of a split as the method looks at: every frame, or only their mean. What does not fit where it is trained
+    on stays in the store."""
+    pooled = config.method not in ("match", "linear") or pools(config)
+    return desk.split(split, pooled, room=int(SHARE * free_memory(torch.device(device))))
 
 
 def _few(label_N: NDArray[np.int64], shots: int, desk: Desk) -> tuple[str, ...]:
@@ -94,7 +98,7 @@ def _check_classes(train: FrameSet, desk: Desk, allow_empty: bool) -> None:
 
 
 def _validation(
-    config: TrainConfig, desk: Desk, train: FrameSet, held: NDArray[np.int64] | None
+    config: TrainConfig, desk: Desk, train: FrameSet, held: NDArray[np.int64] | None, device: str
 ) -> tuple[FrameSet | None, str]:
     """Held-out training videos, or the split val where it is not what is reported on."""
     if held is not None:
@@ -104,7 +108,7 @@ def _validation(
         return frames, f"{len(held)} held-out training videos"
     if desk.evaluation == "val" or not desk.has_features("val"):
         return None, ""
-    frames = read(desk, "val", config)
+    frames = read(desk, "val", config, device)
     return frames, f"split val ({len(frames.label_N)} videos)"
 
 

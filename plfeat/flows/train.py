@@ -184,7 +184,7 @@ class _Given:
 def _gather(config: TrainConfig, desk: Desk, out: Path, device: str, tick: Tick) -> _Given:
     started = time.perf_counter()
     with stage(tick, READING):
-        seen, test = splits(config, config.seeds, desk), read(desk, desk.evaluation, config)
+        seen, test = splits(config, config.seeds, desk, device), read(desk, desk.evaluation, config, device)
     material = material_of(desk, seen.train)
     config, remarks = fitted(config, material, seen.chosen_EN.shape[1])
     remarks = (*seen.remarks, *remarks)

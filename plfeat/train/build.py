@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -22,6 +23,8 @@ from plfeat.model.release import ReleaseGraph, ReleaseParse
 from plfeat.records import FrameSet
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.text import Texts
+from plfeat.shards.views import Views
+from plfeat.train.features import Mapped
 from plfeat.train.fleet import Learner, Samples
 from plfeat.train.matcher import Coefficients, Interaction, Matcher
 from plfeat.train.others import LinearClassifier, TipAdapter
@@ -223,10 +226,14 @@ def pools(config: TrainConfig) -> bool:
 
 def resident(frames: FrameSet, config: TrainConfig, device: torch.device) -> Samples:
     """Features where they are trained on. Where only the frames' mean is ever looked at, only that is kept."""
+    label_N = torch.from_numpy(frames.label_N)
+    if isinstance(frames.features_NVTD, Views):
+        return Samples(Mapped(frames.features_NVTD, device, pools(config)), label_N)
+    assert isinstance(frames.features_NVTD, np.ndarray)
     features = torch.from_numpy(frames.features_NVTD).to(device)
     if pools(config) and features.shape[2] > 1:
         features = features.mean(dim=2, keepdim=True, dtype=torch.float32)  # never all of them, widened
-    return Samples(features, torch.from_numpy(frames.label_N))
+    return Samples(features, label_N)
 
 
 def pool(features_NVTD: torch.Tensor) -> torch.Tensor:
