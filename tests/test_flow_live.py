@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ONE, learner_of, quick
+from plfeat.flows.work import prepare
 
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig
 from plfeat.flows.extract import extract
-from plfeat.flows.work import prepare
 from plfeat.records import VideoRef, silent
 from plfeat.settings import build
 from plfeat.shards.hdf5 import unpack
 from plfeat.shards.reader import open_cache
+from plfeat.train.batches import epoch_plan
 from plfeat.train.checkpoint import member_tensors
 from plfeat.train.fleet import Fleet, Samples, trainable
-from plfeat.train.batches import epoch_plan
 
 
 class Live:
