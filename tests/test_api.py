@@ -29,15 +29,15 @@ def test_the_readme_example_runs(
 
 
 def test_the_library_says_what_the_commands_say(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match="no finished cache under"):
-        api.open_cache(tmp_path)
+    with pytest.raises(CacheError, match="no finished store under"):
+        api.open(tmp_path)
     with pytest.raises(UsageError, match="unknown dataset 'toi'"):
         api.extract("toi")
 
 
 def test_the_library_looks_where_the_commands_look(small_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLFEAT_CACHE", str(small_desk.store.path))
-    assert api.open_cache().fingerprint == small_desk.store.fingerprint
+    assert api.open().store.fingerprint == small_desk.store.fingerprint
 
 
 def test_nothing_is_trained_where_it_cannot_be_kept(small_desk: Desk, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_fleet_that_does_not_fit_names_its_seeds_and_its_batch(
 def test_the_count_of_operations_sees_fused_attention() -> None:
     """Of the toy tower by hand: patches, and in every block four products of the width, two of the MLP, two of the
     attention; the last projection."""
-    from plfeat.flows.bench import counted
+    from plfeat.bench.timing import counted
 
     backbone = open_backbone("toy", None)
     encoder: Any = FrameEncoder(backbone.model, backbone.preprocess)
