@@ -17,8 +17,11 @@ from plfeat.backbone import load as loading
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
 from plfeat.config import ExtractConfig, TrainConfig
+from plfeat.desk import Desk
 from plfeat.flows.backbones import open_backbone
+from plfeat.flows.desks import open_desk
 from plfeat.flows.extract import extract
+from plfeat.flows.splits import splits
 from plfeat.means import Means
 from plfeat.model.templates import TEMPLATES
 from plfeat.presets import idle_keys, train_config
@@ -26,7 +29,7 @@ from plfeat.records import silent
 from plfeat.settings import build
 from plfeat.shards.store import Store, open_store
 from plfeat.toy.videos import make
-from plfeat.train.build import Material, build_learner, build_tip, resident, tip_keys
+from plfeat.train.build import Bare, Material, build_learner, build_tip, resident, tip_keys
 from plfeat.train.fleet import Learner, Samples
 
 HOME = Path(__file__).resolve().parents[1]
@@ -89,6 +92,11 @@ def toy_store(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sto
 
 
 @pytest.fixture(scope="session")
+def toy_desk(toy_store: Store) -> Desk:
+    return open_desk(toy_store.path)
+
+
+@pytest.fixture(scope="session")
 def small_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 toy videos: of every class one to train on and one to test on."""
     folder = tmp_path_factory.mktemp("data") / "toy"
@@ -101,6 +109,17 @@ def small_store(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """Six shards of eight videos."""
     config = build(ExtractConfig, dataset="toy", model="toy", shard=8)
     return open_store(extract(config, small_folder, tmp_path_factory.mktemp("cache"), silent, ONE).path)
+
+
+@pytest.fixture(scope="session")
+def small_desk(small_store: Store) -> Desk:
+    return open_desk(small_store.path)
+
+
+def extracted(folder: Path, cache: Path, dataset: str = "folder", **settings: Any) -> Desk:
+    """A desk over what an extraction makes of a folder of videos."""
+    config = build(ExtractConfig, dataset=dataset, model="toy", settings=settings)
+    return open_desk(extract(config, folder, cache, silent, ONE).path)
 
 
 @dataclass(frozen=True)
@@ -127,12 +146,10 @@ def plfeat(capfd: pytest.CaptureFixture[str]) -> Callable[..., Said]:
 
 
 def learner_of(
-    config: TrainConfig, cache: Any, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
+    config: TrainConfig, desk: Desk, tower: TextTower, own: dict[str, list[Any]], device: str = "cpu"
 ) -> tuple[Learner, Samples, torch.Tensor, list[TrainConfig]]:
-    """A fleet's parts over a cache, a member a seed; `own` gives every member its value of a dotted setting."""
-    from plfeat.flows.splits import splits
-
-    seen, members = splits(config.model_copy(update={"select": "last"}), config.seeds, cache), []
+    """A fleet's parts over a desk, a member a seed; `own` gives every member its value of a dotted setting."""
+    seen, members = splits(config.model_copy(update={"select": "last"}), config.seeds, desk), []
     for place, seed in enumerate(config.seeds):
         tree = config.model_dump() | {"seeds": (seed,)}
         for key, values in own.items():
@@ -140,7 +157,7 @@ def learner_of(
             tree[section] |= {name: values[place]}
         members.append(TrainConfig.model_validate(tree))
     train = resident(seen.train, config, torch.device(device))
-    material = Material(tower, cache.classes, TEMPLATES, *seen.train.features_NVTD.shape[2:], start_scale=2.0)
+    material = Material(Bare(tower), desk.words, TEMPLATES, *seen.train.features_NVTD.shape[2:], scale=2.0)
     learner = (
         build_tip(members, material, *tip_keys(train, seen.chosen_EN))
         if config.method == "tip-adapter-f"

@@ -7,8 +7,8 @@ import pytest
 from conftest import HOME
 
 from plfeat import api
+from plfeat.desk import Desk
 from plfeat.errors import CacheError, UsageError
-from plfeat.shards.reader import Cache
 
 
 def test_the_readme_example_runs(
@@ -29,18 +29,18 @@ def test_the_readme_example_runs(
 
 
 def test_the_library_says_what_the_commands_say(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match="no finished cache under"):
-        api.open_cache(tmp_path)
+    with pytest.raises(CacheError, match="no finished store under"):
+        api.open(tmp_path)
     with pytest.raises(UsageError, match="unknown dataset 'toi'"):
         api.extract("toi")
 
 
-def test_the_library_looks_where_the_commands_look(small_cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PLFEAT_CACHE", str(small_cache.path))
-    assert api.open_cache().fingerprint == small_cache.fingerprint
+def test_the_library_looks_where_the_commands_look(small_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLFEAT_CACHE", str(small_desk.store.path))
+    assert api.open().store.fingerprint == small_desk.store.fingerprint
 
 
-def test_nothing_is_trained_where_it_cannot_be_kept(small_cache: Cache, tmp_path: Path) -> None:
+def test_nothing_is_trained_where_it_cannot_be_kept(small_desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot be a folder"):
-        api.train(small_cache, out=tmp_path / "file")
+        api.train(small_desk, out=tmp_path / "file")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT
 
+from plfeat.desk import Desk
 from plfeat.records import silent
-from plfeat.shards.reader import Cache
 from plfeat_cli import output
 
 HEAVY = ["torch", "torchvision", "open_clip", "scipy", "sklearn", "pandas", "matplotlib"]
@@ -57,10 +57,10 @@ WRONG = [
 
 
 @pytest.fixture
-def place(tmp_path: Path, small_folder: Path, small_cache: Cache) -> Path:
+def place(tmp_path: Path, small_folder: Path, small_desk: Desk) -> Path:
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "VIDEOS").symlink_to(small_folder)
-    (tmp_path / "CACHE").symlink_to(small_cache.path)
+    (tmp_path / "CACHE").symlink_to(small_desk.store.path)
     (tmp_path / "FILE").write_text("a file")
     return tmp_path
 

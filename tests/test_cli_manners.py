@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ENVIRONMENT, HOME, Said
 
-from plfeat.shards.reader import Cache
+from plfeat.desk import Desk
 from plfeat_cli.main import app, main
 
 PLFEAT = [sys.executable, "-m", "plfeat_cli.main"]
@@ -101,13 +101,13 @@ def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
     said: str,
     tmp_path: Path,
     small_folder: Path,
-    small_cache: Cache,
+    small_desk: Desk,
     monkeypatch: pytest.MonkeyPatch,
     plfeat: Callable[..., Said],
 ) -> None:
     (tmp_path / "EMPTY").mkdir()
     (tmp_path / "VIDEOS").symlink_to(small_folder)
-    (tmp_path / "CACHE").symlink_to(small_cache.path)
+    (tmp_path / "CACHE").symlink_to(small_desk.store.path)
     (tmp_path / "FILE").write_text("a file")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PLFEAT_CACHE", raising=False)
@@ -122,10 +122,10 @@ def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
     assert everything_under(tmp_path) == before
 
 
-def test_two_caches_are_listed_and_one_must_be_chosen(small_cache: Cache, tmp_path: Path, capfd) -> None:
+def test_two_caches_are_listed_and_one_must_be_chosen(small_desk: Desk, tmp_path: Path, capfd) -> None:
     for name in ("one", "two"):
         (tmp_path / "toy").mkdir(exist_ok=True)
-        (tmp_path / "toy" / name).symlink_to(small_cache.path)
+        (tmp_path / "toy" / name).symlink_to(small_desk.store.path)
     assert main(["train", "--frozen", "--cache", str(tmp_path)]) == 2
     err = capfd.readouterr().err
     assert "2 caches" in err
@@ -188,22 +188,22 @@ def test_json_is_one_document_and_nothing_else_on_stdout(
 
 
 def test_text_results_go_to_stdout_and_remarks_to_stderr(
-    small_cache: Cache, small_folder: Path, tmp_path: Path, plfeat: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+    small_desk: Desk, small_folder: Path, tmp_path: Path, plfeat: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(small_cache.path, tmp_path / "cache" / "toy" / small_cache.path.name)
+    shutil.copytree(small_desk.store.path, tmp_path / "cache" / "toy" / small_desk.store.path.name)
     made = plfeat("extract", "--dataset", "toy", "--root", str(small_folder), "--set", "shard=8")
-    assert made.out.strip() == f"cache/toy/{small_cache.path.name}"
+    assert made.out.strip() == f"cache/toy/{small_desk.store.path.name}"
     done = plfeat("eval", "--zero-shot")
     assert done.out.startswith("method")
     assert "n = 24 test videos" in done.err
     assert "\x1b" not in done.out + done.err + made.err
 
 
-def test_a_damaged_cache_is_listed_as_such(small_cache: Cache, tmp_path: Path, capfd) -> None:
+def test_a_damaged_cache_is_listed_as_such(small_desk: Desk, tmp_path: Path, capfd) -> None:
     (tmp_path / "toy" / "bad").mkdir(parents=True)
     (tmp_path / "toy" / "bad" / "manifest.json").write_text("{")
-    (tmp_path / "toy" / "good").symlink_to(small_cache.path)
+    (tmp_path / "toy" / "good").symlink_to(small_desk.store.path)
     assert main(["cache", "ls", "--cache", str(tmp_path), "--json"]) == 0
     listed = {Path(entry["path"]).name: entry["dataset"] for entry in json.loads(capfd.readouterr().out)}
     assert listed == {"bad": "damaged", "good": "toy"}

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import extracted
 
-from plfeat.backbone.load import Backbone
-from plfeat.config import ExtractConfig, TrainConfig
+from plfeat.config import TrainConfig
+from plfeat.desk import Desk
 from plfeat.errors import PlfeatError, UsageError
-from plfeat.flows.extract import extract
 from plfeat.flows.runs import method_of
 from plfeat.flows.train import Trained, train_frozen
 from plfeat.presets import PRESETS, extract_config, idle_keys, settled, train_config
 from plfeat.records import Run, silent
 from plfeat.settings import build, known_keys
-from plfeat.shards.reader import Cache, open_cache
 from plfeat_cli.main import main
 
 Scene = tuple[str, ...]
@@ -27,6 +26,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "data.shots": ("1", "2"),
     "data.holdout": ("0.4",),
     "data.allow_empty": ("true",),
+    "data.frames": ("8",),
+    "data.views": ("1", "2"),
+    "data.test_views": ("1", "2"),
     "text.source": ("contexts", "templates"),
     "text.template": ("behold {}",),
     "text.tune": ("true",),
@@ -121,27 +123,21 @@ def test_the_walk_knows_every_setting() -> None:
 
 
 @pytest.fixture(scope="module")
-def small_cache(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """Four classes of the toy world, two training videos each, and of one of them three."""
+def small_desk(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """Four classes of the toy world, two training videos each, and of one of them three; each in two views."""
     base = tmp_path_factory.mktemp("small")
     for split in ("train", "test"):
         for name in ("glowing ring", "glowing star", "spinning star", "bouncing ring"):
             shutil.copytree(toy_folder / split / name, base / "videos" / split / name)
     third = next((toy_folder / "test" / "glowing ring").iterdir())
     shutil.copy(third, base / "videos" / "train" / "glowing ring" / "third.mp4")
-    config = build(ExtractConfig, dataset="folder", model="toy")
-    return open_cache(extract(config, base / "videos", base / "cache", silent).path)
+    views = {"sample.views": 2, "sample.test_views": 2}
+    return extracted(base / "videos", base / "cache", **views)
 
 
-@pytest.fixture
-def one_backbone(toy_backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The very one, but it is not loaded again for each of some hundred trainings."""
-    monkeypatch.setattr("plfeat.flows.material.backbone_of", lambda *_: toy_backbone)
-
-
-def _train(config: TrainConfig, cache: Cache, out: Path) -> Trained:
+def _train(config: TrainConfig, desk: Desk, out: Path) -> Trained:
     shutil.rmtree(out, ignore_errors=True)
-    return train_frozen(config, cache, out, silent)
+    return train_frozen(config, desk, out, silent)
 
 
 def _start(scene: Scene) -> tuple[TrainConfig, list[str]]:
@@ -169,11 +165,11 @@ def _steps(scene: Scene) -> Iterator[tuple[str, TrainConfig, bool]]:
                         continue
 
 
-def _walk(scene: Scene, cache: Cache, out: Path) -> dict[str, int]:
+def _walk(scene: Scene, desk: Desk, out: Path) -> dict[str, int]:
     """Every accepted setting gives other scores under another name, or the same under the same; what is refused for
     doing nothing does nothing."""
     start, _ = _start(scene)
-    first = _train(start, cache, out).runs[0]
+    first = _train(start, desk, out).runs[0]
     seen = dict.fromkeys(("named", "unnamed", "idle"), 0)
     steps = [step for step in _steps(scene) if step[1] != start]
     once = {(key.partition("=")[0], accepted): key for key, _, accepted in steps}  # one value of each
@@ -181,7 +177,7 @@ def _walk(scene: Scene, cache: Cache, out: Path) -> dict[str, int]:
         if step != once[step.partition("=")[0], accepted] or not (accepted or scene in MIXED):
             continue
         try:
-            run = _train(config, cache, out).runs[0]
+            run = _train(config, desk, out).runs[0]
         except PlfeatError:
             continue  # the data say no
         where = f"{scene}, {step}: {run.method}"
@@ -197,19 +193,17 @@ def _walk(scene: Scene, cache: Cache, out: Path) -> dict[str, int]:
     return seen
 
 
-def test_of_the_whole_method_every_setting_does_something(
-    small_cache: Cache, one_backbone: None, tmp_path: Path
-) -> None:
-    seen = _walk(("plfeat",), small_cache, tmp_path / "out")
+def test_of_the_whole_method_every_setting_does_something(small_desk: Desk, tmp_path: Path) -> None:
+    seen = _walk(("plfeat",), small_desk, tmp_path / "out")
     assert seen["named"] > 25, seen
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", PURE + MIXED, ids=", ".join)
 def test_what_is_accepted_does_something_and_what_is_refused_does_not(
-    scene: Scene, small_cache: Cache, one_backbone: None, tmp_path: Path
+    scene: Scene, small_desk: Desk, tmp_path: Path
 ) -> None:
-    seen = _walk(scene, small_cache, tmp_path / "out")
+    seen = _walk(scene, small_desk, tmp_path / "out")
     assert seen["named"] > 5 or seen["idle"] > 20, seen
 
 
@@ -278,8 +272,8 @@ def test_a_record_that_says_the_default_warm_up_keeps_its_name() -> None:
     assert settled(old).optim.warmup == old.optim.warmup == 1
 
 
-def _method(cache: Cache, out: Path, preset: str, *overrides: str) -> Run:
-    return _train(train_config(preset, overrides=overrides), cache, out).runs[0]
+def _method(desk: Desk, out: Path, preset: str, *overrides: str) -> Run:
+    return _train(train_config(preset, overrides=overrides), desk, out).runs[0]
 
 
 @pytest.mark.parametrize(
@@ -301,30 +295,28 @@ def _method(cache: Cache, out: Path, preset: str, *overrides: str) -> Run:
     ],
 )
 def test_what_is_set_to_what_it_would_be_anyway_is_no_other_row(
-    preset: str, setting: str, same: bool, small_cache: Cache, one_backbone: None, tmp_path: Path
+    preset: str, setting: str, same: bool, small_desk: Desk, tmp_path: Path
 ) -> None:
     more = [f"{key}={SMALL[key]}" for key in ("optim.epochs", "head.layers", "seeds")]
     more = more if "transf" in preset else more[::2]
-    plain, named = _method(small_cache, tmp_path, preset, *more), _method(small_cache, tmp_path, preset, *more, setting)
+    plain, named = _method(small_desk, tmp_path, preset, *more), _method(small_desk, tmp_path, preset, *more, setting)
     assert (plain.method == named.method) == same
     assert np.array_equal(plain.scores_NC, named.scores_NC) == same
     assert (plain.about["config"] == named.about["config"]) == same
 
 
-def test_where_nothing_can_be_chosen_the_usual_numbers_are_no_other_row(
-    small_cache: Cache, one_backbone: None, tmp_path: Path
-) -> None:
+def test_where_nothing_can_be_chosen_the_usual_numbers_are_no_other_row(small_desk: Desk, tmp_path: Path) -> None:
     """One video a class leaves none to choose on."""
     few = ("tip-adapter", "data.shots=1", "seeds=[0]")
-    assert _method(small_cache, tmp_path, *few, "tip.alpha=1", "tip.beta=5.5").method == "tip-adapter, data.shots=1"
-    assert _method(small_cache, tmp_path, *few, "tip.alpha=2").method.endswith("tip.alpha=2.0")
-    assert _method(small_cache, tmp_path, "tip-adapter", "tip.alpha=1").method == "tip-adapter, tip.alpha=1.0"
+    assert _method(small_desk, tmp_path, *few, "tip.alpha=1", "tip.beta=5.5").method == "tip-adapter, data.shots=1"
+    assert _method(small_desk, tmp_path, *few, "tip.alpha=2").method.endswith("tip.alpha=2.0")
+    assert _method(small_desk, tmp_path, "tip-adapter", "tip.alpha=1").method == "tip-adapter, tip.alpha=1.0"
 
 
-def test_what_a_setting_comes_to_is_said(small_cache: Cache, one_backbone: None, tmp_path: Path) -> None:
+def test_what_a_setting_comes_to_is_said(small_desk: Desk, tmp_path: Path) -> None:
     """A larger batch than there are videos is all of them, as it would be; a shorter warm-up, and heads as they
     would be anyway."""
-    run = _method(small_cache, tmp_path, "release", "optim.epochs=4", "optim.batch=1000", "head.heads=1", "seeds=[0]")
+    run = _method(small_desk, tmp_path, "release", "optim.epochs=4", "optim.batch=1000", "head.heads=1", "seeds=[0]")
     assert run.method == "release, optim.epochs=4"
     assert run.about["remarks"] == (
         "optim.batch=1000: a batch is all of the 9 training videos",
@@ -332,7 +324,7 @@ def test_what_a_setting_comes_to_is_said(small_cache: Cache, one_backbone: None,
         "head.heads=1 is what it would be anyway; no row names it",
     )
     longer = ("optim.epochs=10", "head.layers=1", "seeds=[0]")
-    assert _method(small_cache, tmp_path, "release", *longer).about["remarks"] == ()
+    assert _method(small_desk, tmp_path, "release", *longer).about["remarks"] == ()
 
 
 @pytest.mark.parametrize(
@@ -347,15 +339,15 @@ def test_what_a_setting_comes_to_is_said(small_cache: Cache, one_backbone: None,
     ],
 )
 def test_what_these_videos_make_idle_is_refused_before_anything_is_written(
-    preset: str, settings: Scene, said: str, small_cache: Cache, one_backbone: None, tmp_path: Path
+    preset: str, settings: Scene, said: str, small_desk: Desk, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=said):
-        _train(train_config(preset, overrides=settings), small_cache, tmp_path / "out")
+        _train(train_config(preset, overrides=settings), small_desk, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_classes_with_fewer_videos_than_shots_give_what_they_have_and_that_is_said(
-    small_cache: Cache, tmp_path: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
+    small_desk: Desk, tmp_path: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As few-shot papers do. Where none has fewer there is nothing to say."""
     films = {name: sorted((toy_folder / "test" / name).iterdir()) for name in ("glowing ring", "spinning star")}
@@ -368,19 +360,27 @@ def test_classes_with_fewer_videos_than_shots_give_what_they_have_and_that_is_sa
         (tmp_path / "videos" / split / name).mkdir(parents=True)
         for film in films[name][few]:
             shutil.copy(film, tmp_path / "videos" / split / name)
-    config = build(ExtractConfig, dataset="folder", model="toy")
-    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent).path)
+    desk = extracted(tmp_path / "videos", tmp_path / "cache")
     said = "data.shots=2: 1 of 2 classes have fewer training videos and give all of them, "
     said += "the first is 'spinning star' with 1"
-    command = ["train", "--frozen", "--preset", "nearest-mean", "--set", "data.shots=2", "--cache", str(cache.path)]
+    command = [
+        "train",
+        "--frozen",
+        "--preset",
+        "nearest-mean",
+        "--set",
+        "data.shots=2",
+        "--cache",
+        str(desk.store.path),
+    ]
     assert main([*command, "--out", str(tmp_path / "out")]) == 0
     assert said in capfd.readouterr().err
     quick = train_config("prompts", overrides=["data.shots=2", "optim.epochs=1", "seeds=[0]"])
-    done = train_frozen(quick, cache, tmp_path / "prompts", silent)
+    done = train_frozen(quick, desk, tmp_path / "prompts", silent)
     assert said in done.remarks
     assert done.runs[0].about["trained_on"] == 3
     few_shots = train_config("nearest-mean", overrides=["data.shots=2"])
-    assert train_frozen(few_shots, small_cache, tmp_path / "few", silent).remarks == []
+    assert train_frozen(few_shots, small_desk, tmp_path / "few", silent).remarks == []
 
 
 @pytest.mark.parametrize(

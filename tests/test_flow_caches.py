@@ -9,6 +9,8 @@ import h5py
 import numpy as np
 import pytest
 from conftest import ONE
+from plfeat.flows.work import Means, prepare
+from plfeat.shards.folder import claim
 
 from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, DataError
@@ -17,10 +19,8 @@ from plfeat.flows.backbones import backbone_of
 from plfeat.flows.caches import describe
 from plfeat.flows.extract import Extraction, extract
 from plfeat.flows.verify import again, verify
-from plfeat.flows.work import Means, prepare
 from plfeat.records import silent
 from plfeat.settings import build
-from plfeat.shards.folder import claim
 from plfeat.shards.reader import Cache, open_cache
 from plfeat.shards.schema import differences, expected_shards, fingerprint
 from plfeat.shards.upkeep import merge, problems, throw_away, waste

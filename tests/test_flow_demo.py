@@ -121,7 +121,7 @@ def test_a_record_says_everything_about_its_run(demo_run: DemoRun) -> None:
     assert record["n"] == demo_run.test
     assert record["missing"] == 0
     assert record["config"]["seeds"] == [0]
-    assert record["model"]["activation"] == "gelu"
+    assert record["recipe"]["encoder"]["activation"] == "gelu"
     assert record["environment"]["packages"]["open_clip_torch"]
     assert 0 < record["seconds"] <= demo_run.demo.seconds["train"]
     names = {path.name for path in (_trained(demo_run) / "seed-0").iterdir()}

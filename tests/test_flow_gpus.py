@@ -108,13 +108,13 @@ def test_an_extraction_that_does_not_fit_names_the_batch_and_what_that_means(
     ],
 )
 def test_a_fleet_that_does_not_fit_names_its_seeds_and_its_batch(
-    seeds: str, said: str, toy_cache: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seeds: str, said: str, toy_desk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from plfeat.flows.train import train_frozen
 
     monkeypatch.setattr(Fleet, "step", _too_small)
     with pytest.raises(PlfeatError) as caught:
-        train_frozen(train_config("vit", overrides=[f"seeds={seeds}"]), toy_cache, tmp_path, silent)
+        train_frozen(train_config("vit", overrides=[f"seeds={seeds}"]), toy_desk, tmp_path, silent)
     assert said in str(caught.value)
 
 

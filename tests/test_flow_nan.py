@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from plfeat.backbone.load import load
 from plfeat.backbone.plan import plan
+from plfeat.desk import Desk
 from plfeat.errors import CacheError, DataError, PlfeatError
-from plfeat.files import sha256_of
+from plfeat.flows.desks import open_desk
 from plfeat.flows.evaluate import chance
 from plfeat.flows.results import open_run
 from plfeat.flows.runs import keep_run
@@ -24,9 +25,9 @@ from plfeat.flows.train import train_frozen
 from plfeat.presets import train_config
 from plfeat.records import silent
 from plfeat.report.runs import load_run
-from plfeat.shards.reader import Cache, open_cache
-from plfeat.shards.text import Texts, read_texts, write_texts
-from plfeat.shards.writer import write_shard
+from plfeat.shards.growth import Growth
+from plfeat.shards.store import open_store
+from plfeat.shards.text import Texts, read_texts, text_bytes
 from plfeat.train.fleet import Fleet
 from plfeat_cli.main import main
 
@@ -34,16 +35,16 @@ QUICK = ("optim.epochs=1", "seeds=[0]", "optim.batch=16")
 
 
 @pytest.fixture(scope="module")
-def trained(toy_cache: Cache, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(toy_desk: Desk, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    train_frozen(quick("prompts", QUICK), toy_cache, folder, silent)
+    train_frozen(quick("prompts", QUICK), toy_desk, folder, silent)
     return folder / "seed-0"
 
 
 @pytest.fixture
-def cache(toy_cache: Cache, tmp_path: Path) -> Path:
+def cache(toy_desk: Desk, tmp_path: Path) -> Path:
     """A copy to do harm to."""
-    return Path(shutil.copytree(toy_cache.path, tmp_path / "cache"))
+    return Path(shutil.copytree(toy_desk.store.path, tmp_path / "cache"))
 
 
 def _forged(trained: Path, folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
@@ -78,23 +79,26 @@ def _refused(command: list[str], code: int, *said: str, capfd: pytest.CaptureFix
     ],
 )
 def test_a_model_of_nans_says_nothing(
-    change, said: str, trained: Path, toy_cache: Cache, toy_folder: Path, tmp_path: Path, capfd
+    change, said: str, trained: Path, toy_desk: Desk, toy_folder: Path, tmp_path: Path, capfd
 ) -> None:
     run = _forged(trained, tmp_path / "run", change)
     video = str(next(toy_folder.rglob("*.mp4")))
     _refused(["predict", video, "--run", str(run), "-q"], 3, str(run), said, "train it again", capfd=capfd)
     of_all = "prompts, optim.batch=16, optim.epochs=1 (seed 0): the scores of 72 of 72 videos are no numbers"
-    command = ["eval", str(run), "--cache", str(toy_cache.path), "--out", str(tmp_path / "out"), "-q"]
+    command = ["eval", str(run), "--cache", str(toy_desk.store.path), "--out", str(tmp_path / "out"), "-q"]
     _refused(command, 3, of_all if "videos" in said else said, capfd=capfd)
     assert not (tmp_path / "out").exists()
 
 
-def _with_texts(cache: Path, change: Callable[[Texts], Texts]) -> None:
-    """As if the extraction had written them: the manifest knows the file."""
-    write_texts(cache / "text.h5", change(read_texts(cache / "text.h5")))
-    manifest = json.loads((cache / "manifest.json").read_text())
-    manifest["text"]["sha256"] = sha256_of(cache / "text.h5")
-    (cache / "manifest.json").write_text(json.dumps(manifest))
+def _texts_of(store: Path) -> Path:
+    (path,) = (store / "text").glob("[!t]*.h5")
+    return path
+
+
+def _with_texts(store: Path, change: Callable[[Texts], Texts]) -> None:
+    """As if the extraction had written them."""
+    path = _texts_of(store)
+    path.write_bytes(text_bytes(change(read_texts(path))))
 
 
 def _poisoned(rows: np.ndarray, value: float = np.nan) -> np.ndarray:
@@ -109,19 +113,23 @@ def test_texts_that_are_not_numbers_are_refused_before_anything_is_scored(
 ) -> None:
     _with_texts(cache, lambda texts: replace(texts, sentence_ND=_poisoned(texts.sentence_ND)))
     command = ["train", "--frozen", "--preset", preset, "--cache", str(cache), "--out", str(tmp_path / "out"), "-q"]
-    _refused(command, 4, "text.h5: 1 of 384 texts have values that are not numbers, the first is '", capfd=capfd)
+    _refused(command, 4, ".h5: 1 of 384 texts have values that are not numbers, the first is '", capfd=capfd)
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_extraction_makes_such_texts_again(cache: Path, toy_cache: Cache, toy_folder: Path) -> None:
-    whole = (cache / "text.h5").read_bytes()
+def test_such_texts_are_made_again_once_they_are_gone(cache: Path, tmp_path: Path, capfd) -> None:
+    path = _texts_of(cache)
+    whole = path.read_bytes()
     for field in ("word_SW", "embedding_SW", "sentence_ND"):
         _with_texts(
             cache, lambda texts, field=field: replace(texts, **{field: _poisoned(getattr(texts, field), np.inf)})
         )
-        command = ["extract", "--dataset", "toy", "--root", str(toy_folder), "--cache", str(cache)]
-        assert main([*command, "--set", "shard=32", "-q"]) == 0
-        assert (cache / "text.h5").read_bytes() == whole
+        command = ["train", "--frozen", "--preset", "zero-shot-ensemble", "--cache", str(cache), "-q"]
+        _refused([*command, "--out", str(tmp_path / "o")], 4, "remove the file, and it is made again", capfd=capfd)
+        path.unlink()
+        assert main([*command, "--out", str(tmp_path / "o")]) == 0
+        capfd.readouterr()
+        assert path.read_bytes() == whole
 
 
 def test_weights_that_are_not_numbers_are_refused_where_they_are_loaded(tmp_path: Path, toy_backbone) -> None:
@@ -133,26 +141,23 @@ def test_weights_that_are_not_numbers_are_refused_where_they_are_loaded(tmp_path
         load(plan("toy", str(tmp_path / "weights.safetensors"), "quick_gelu"))
 
 
-@pytest.mark.parametrize(("label", "command"), [(-1, "prompts"), (24, "nearest-mean"), (-1, "eval")])
-def test_a_label_that_is_no_class_is_refused(
-    label: int, command: str, cache: Path, trained: Path, tmp_path: Path, capfd
-) -> None:
+@pytest.mark.parametrize("command", ["prompts", "nearest-mean", "eval"])
+def test_a_video_without_a_label_is_not_scored(command: str, cache: Path, trained: Path, tmp_path: Path, capfd) -> None:
     """-1, counted from the end, was the last class."""
-    opened = open_cache(cache)
-    entry = next(entry for entry in opened.manifest["shards"] if entry["split"] == "test")
-    shard = opened.shard(entry)
-    write_shard(
-        cache / "shards" / entry["name"], replace(shard, label_N=np.where(np.arange(32) == 5, label, shard.label_N))
-    )
-    entry["sha256"] = sha256_of(cache / "shards" / entry["name"])
-    (cache / "manifest.json").write_text(json.dumps(opened.manifest))
+    store = open_store(cache)
+    videos = store.read_list("toy")
+    test = videos.of("test")[5]
+    rows = tuple(replace(row, label=-1) if row is test else row for row in videos.rows)
+    with Growth(cache, store.recipe) as growth:
+        growth.put_list(replace(videos, rows=rows), store.lists["toy"].takes)
+        growth.finish()
     train = ["train", "--frozen", "--preset", command]
     chosen = ["eval", str(trained)] if command == "eval" else train
-    said = f"split 'test': 1 videos have labels outside 0 to 23, the first is {shard.id_N[5]!r} with {label}"
+    said = f"split 'test': 1 videos have labels outside 0 to 23, the first is {test.name!r} with -1"
     _refused([*chosen, "--cache", str(cache), "--out", str(tmp_path / "out"), "-q"], 4, said, capfd=capfd)
     assert not (tmp_path / "out").exists()
     with pytest.raises(CacheError, match="labels outside"):
-        chance(open_cache(cache), (0,), tmp_path / "out")
+        chance(open_desk(cache), (0,), tmp_path / "out")
 
 
 def test_scores_that_are_not_numbers_are_never_kept(trained: Path, tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_a_record_that_says_more_than_its_scores_is_refused(trained: Path, tmp_p
 
 
 def test_an_epoch_whose_validation_scores_are_no_numbers_is_never_the_best(
-    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last step of the first epoch spoils it: its loss was still a number, and 0 % beat nothing at all."""
     step = Fleet.step
@@ -219,17 +224,17 @@ def test_an_epoch_whose_validation_scores_are_no_numbers_is_never_the_best(
 
     monkeypatch.setattr(Fleet, "step", spoiling)
     config = quick("prompts", ("optim.epochs=2", "select=best", "data.holdout=0.5", "seeds=[0,1]"))
-    done = train_frozen(config, toy_cache, tmp_path, silent)
-    assert done.diverged == {1: 1}
+    done = train_frozen(config, toy_desk, tmp_path, silent)
+    assert done.diverged == {(1, 1): 1}
     assert [run.seed for run in done.runs] == [0]
     assert not (tmp_path / "seed-1").exists()
 
 
 def test_of_a_seed_that_diverged_nothing_older_stays_either(
-    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or it would stand beside the new runs, under another name."""
-    train_frozen(quick("prompts", QUICK, "seeds=[0,1]"), toy_cache, tmp_path, silent)
+    train_frozen(quick("prompts", QUICK, "seeds=[0,1]"), toy_desk, tmp_path, silent)
     choose = Fleet.choose
 
     def spoiled(fleet: Fleet) -> dict[str, torch.Tensor]:
@@ -237,14 +242,14 @@ def test_of_a_seed_that_diverged_nothing_older_stays_either(
         return choose(fleet)
 
     monkeypatch.setattr(Fleet, "choose", spoiled)
-    done = train_frozen(quick("prompts", QUICK, "seeds=[0,1]", "optim.rate=0.1"), toy_cache, tmp_path, silent)
-    assert done.diverged == {1: 1}
+    done = train_frozen(quick("prompts", QUICK, "seeds=[0,1]", "optim.rate=0.1"), toy_desk, tmp_path, silent)
+    assert done.diverged == {(1, 1): 1}
     assert [path.parent.name for path in tmp_path.rglob("record.json")] == ["seed-0"]
     assert not (tmp_path / "seed-1" / "model.safetensors").exists()
 
 
 def test_an_untold_part_that_is_no_number_is_divergence_too(
-    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The module that no score hears: the model would be kept, and `eval` refuse it."""
     choose = Fleet.choose
@@ -255,14 +260,14 @@ def test_an_untold_part_that_is_no_number_is_divergence_too(
 
     monkeypatch.setattr(Fleet, "choose", spoiled)
     with pytest.raises(PlfeatError, match="training diverged"):
-        train_frozen(quick("paper", (*QUICK, "interaction.hidden=16")), toy_cache, tmp_path, silent)
+        train_frozen(quick("paper", (*QUICK, "interaction.hidden=16")), toy_desk, tmp_path, silent)
     assert not list(tmp_path.rglob("model.safetensors"))
 
 
-def test_a_table_of_no_numbers_says_whose_they_are(toy_cache: Cache, tmp_path: Path) -> None:
+def test_a_table_of_no_numbers_says_whose_they_are(toy_desk: Desk, tmp_path: Path) -> None:
     """A table of what is no number says whose it is, not that two runs differ where there is one."""
     from plfeat.flows.report import summarise
 
-    run = train_frozen(train_config("nearest-mean"), toy_cache, tmp_path, silent).runs[0]
+    run = train_frozen(train_config("nearest-mean"), toy_desk, tmp_path, silent).runs[0]
     with pytest.raises(DataError, match=r"nearest-mean \(seed 0\): the scores of 1 of 72 videos"):
         summarise([replace(run, scores_NC=_poisoned(run.scores_NC))])

@@ -2,30 +2,30 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ONE
+from conftest import extracted
 
-from plfeat.config import ExtractConfig
+from plfeat.desk import Desk
 from plfeat.errors import CacheError, UsageError
-from plfeat.flows.extract import extract
-from plfeat.flows.splits import read, splits
+from plfeat.flows.splits import splits
 from plfeat.flows.train import train_frozen
 from plfeat.model.classical import unit
 from plfeat.presets import train_config
 from plfeat.records import FrameSet, silent
-from plfeat.settings import build
-from plfeat.shards.reader import Cache, open_cache
+from plfeat.shards.store import Rows
 from plfeat.train.build import keys, pool, tip_keys
 from plfeat.train.fleet import Samples
 from plfeat_cli.main import main
 
 
-def test_held_out_videos_are_never_learned_from(toy_cache: Cache) -> None:
-    seen = splits(train_config(overrides=["data.holdout=0.5", "data.shots=1"]), (0, 1), toy_cache)
+def test_held_out_videos_are_never_learned_from(toy_desk: Desk) -> None:
+    seen = splits(train_config(overrides=["data.holdout=0.5", "data.shots=1"]), (0, 1), toy_desk)
     assert seen.val is not None
     for member in range(2):
         learned = {seen.train.id_N[row] for row in seen.chosen_EN[member]}
@@ -33,22 +33,24 @@ def test_held_out_videos_are_never_learned_from(toy_cache: Cache) -> None:
         assert not learned & set(seen.val.id_N)
 
 
-def test_shots_differ_by_seed_and_are_the_seeds_own(toy_cache: Cache) -> None:
+def test_shots_differ_by_seed_and_are_the_seeds_own(toy_desk: Desk) -> None:
     config = train_config(overrides=["data.shots=1"])
-    both, alone = splits(config, (0, 5), toy_cache), splits(config, (5,), toy_cache)
+    both, alone = splits(config, (0, 5), toy_desk), splits(config, (5,), toy_desk)
     assert both.chosen_EN[1].tolist() == alone.chosen_EN[0].tolist()
     assert both.chosen_EN[0].tolist() != both.chosen_EN[1].tolist()
 
 
-def _changed(cache: Cache, monkeypatch: pytest.MonkeyPatch, split: str, change) -> None:
-    """The cache, but what one of its splits reads as is changed."""
-    read_as_is = Cache.read
+def _changed(monkeypatch: pytest.MonkeyPatch, split: str, change: Callable[[FrameSet], FrameSet]) -> None:
+    """What one of the splits reads as is changed, before it is checked for labels and numbers."""
+    as_it_is = Desk.split
 
-    def changed(self: Cache, wanted: str) -> FrameSet:
-        found = read_as_is(self, wanted)
-        return change(found) if wanted == split else found
+    def changed(self: Desk, wanted: str, pooled: bool = False) -> FrameSet:
+        found = as_it_is(self, wanted)
+        found = change(found) if wanted == split else found
+        means = torch.from_numpy(found.features_NVTD).mean(dim=2, keepdim=True, dtype=torch.float32).numpy()
+        return replace(found, features_NVTD=means) if pooled else found
 
-    monkeypatch.setattr(Cache, "read", changed)
+    monkeypatch.setattr(Desk, "split", changed)
 
 
 def _keep(frames: FrameSet, rows: np.ndarray) -> FrameSet:
@@ -56,46 +58,45 @@ def _keep(frames: FrameSet, rows: np.ndarray) -> FrameSet:
     return FrameSet(frames.features_NVTD[rows], frames.label_N[rows], ids, frames.missing)
 
 
-def _with_nan(frames: FrameSet) -> FrameSet:
-    features = frames.features_NVTD.copy()
-    features[7, 0, 3, 5] = np.nan
-    features[9, 0, 0, 0] = np.inf
-    return FrameSet(features, frames.label_N, frames.id_N, frames.missing)
-
-
+@pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_features_that_are_not_numbers_are_refused_by_name(
-    split: str, toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+    split: str, pooled: bool, toy_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = toy_cache.read(split).id_N[7]
-    _changed(toy_cache, monkeypatch, split, _with_nan)
-    with pytest.raises(CacheError, match="2 videos have features that are not numbers"):
-        read(toy_cache, split)
-    for preset in ("prompts", "linear-probe"):
-        command = [
-            "train",
-            "--frozen",
-            "--preset",
-            preset,
-            "--cache",
-            str(toy_cache.path),
-            "--out",
-            str(tmp_path / "o"),
-        ]
-        assert main(command) == 4
-        out, err = capfd.readouterr()
-        assert (out, len(err.splitlines())) == ("", 1)
-        assert repr(name) in err
-        assert not (tmp_path / "o").exists()
+    names, blocks = toy_desk.split(split).id_N, Rows.blocks
+
+    def poisoned(self: Rows, most: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for where, block in blocks(self, most):
+            block = block.copy()
+            block[where == 7, 3, 5], block[where == 9, 0, 0] = np.nan, np.inf
+            yield where, block
+
+    monkeypatch.setattr(Rows, "blocks", poisoned)
+    with pytest.raises(CacheError, match="2 videos have features that are not numbers") as refused:
+        toy_desk.split(split, pooled)
+    assert repr(names[7]) in str(refused.value)
+
+
+@pytest.mark.parametrize("preset", ["prompts", "linear-probe"])
+def test_of_what_is_not_a_number_nothing_is_made(
+    preset: str, toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    def refuse(self: Desk, name: str, pooled: bool = False) -> FrameSet:
+        raise CacheError("not numbers")
+
+    monkeypatch.setattr(Desk, "split", refuse)
+    command = ["train", "--frozen", "--preset", preset, "--cache", str(toy_desk.store.path)]
+    assert main([*command, "--out", str(tmp_path / "o"), "-q"]) == 4
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_class_without_a_training_video_is_refused_unless_one_says_so(
-    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+    toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
-    _changed(toy_cache, monkeypatch, "train", lambda frames: _keep(frames, frames.label_N != 3))
-    command = ["train", "--frozen", "--cache", str(toy_cache.path), "--out", str(tmp_path / "o"), "-q"]
+    _changed(monkeypatch, "train", lambda frames: _keep(frames, frames.label_N != 3))
+    command = ["train", "--frozen", "--cache", str(toy_desk.store.path), "--out", str(tmp_path / "o"), "-q"]
     assert main(command) == 3
-    assert f"1 of 24 classes have no training video with features, the first is {toy_cache.classes[3]!r}" in (
+    assert f"1 of 24 classes have no training video with features, the first is {toy_desk.words[3]!r}" in (
         capfd.readouterr().err
     )
     assert not (tmp_path / "o").exists()
@@ -103,23 +104,23 @@ def test_a_class_without_a_training_video_is_refused_unless_one_says_so(
 
 
 def test_tip_adapters_keys_are_averaged_over_the_views_and_then_of_length_one(
-    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def three_views(frames: FrameSet) -> FrameSet:
         x = frames.features_NVTD.astype(np.float32)
         views = np.concatenate([x, 3 * x[:, :, ::-1] + 0.5 * x[::-1], x[:, :, :1].repeat(8, axis=2)], axis=1)
         return FrameSet(views, frames.label_N, frames.id_N, frames.missing)
 
-    _changed(toy_cache, monkeypatch, "train", three_views)
-    train, test = read(toy_cache, "train"), read(toy_cache, "test")
+    _changed(monkeypatch, "train", three_views)
+    train, test = toy_desk.split("train"), toy_desk.split("test")
     key_ND = unit(train.features_NVTD.mean(axis=(1, 2)))
     apart = pool(torch.from_numpy(train.features_NVTD)).norm(dim=-1)  # as it was: of length 1, then averaged
     assert float(apart.min()) < 0.99
     given = keys(torch.from_numpy(train.features_NVTD))
     np.testing.assert_allclose(given.numpy(), key_ND, atol=1e-6)
     config = train_config("tip-adapter", overrides=["tip.alpha=3", "tip.beta=7"])
-    run = train_frozen(config, toy_cache, tmp_path / "tip", silent).runs[0]
-    plain = train_frozen(train_config("zero-shot-ensemble"), toy_cache, tmp_path / "zero", silent).runs[0]
+    run = train_frozen(config, toy_desk, tmp_path / "tip", silent).runs[0]
+    plain = train_frozen(train_config("zero-shot-ensemble"), toy_desk, tmp_path / "zero", silent).runs[0]
     nearness = np.exp(-7 * (1 - pool(torch.from_numpy(test.features_NVTD)).numpy() @ key_ND.T))
     logits = np.log(plain.scores_NC) + 3 * nearness @ np.eye(24)[train.label_N]
     expected = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -130,15 +131,15 @@ def test_tip_adapters_keys_are_averaged_over_the_views_and_then_of_length_one(
 
 
 def test_the_probe_learns_from_the_split_val_too_if_asked_to(
-    toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+    toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
-    command = ["train", "--frozen", "--preset", "linear-probe", "--cache", str(toy_cache.path), "-q"]
+    command = ["train", "--frozen", "--preset", "linear-probe", "--cache", str(toy_desk.store.path), "-q"]
     assert main([*command, "--out", str(tmp_path / "none"), "--set", "probe.refit=true"]) == 2
     assert "has no split val; the training videos that are chosen on" in capfd.readouterr().err
     runs = {}
     for refit in (False, True):
         config = train_config("linear-probe", overrides=["data.holdout=0.5", *["probe.refit=true"] * refit])
-        runs[refit] = train_frozen(config, toy_cache, tmp_path / str(refit), silent).runs[0]
+        runs[refit] = train_frozen(config, toy_desk, tmp_path / str(refit), silent).runs[0]
         assert ("which the final fit learned from too" in runs[refit].about["protocol"]) == refit
     assert runs[True].method == "linear-probe, data.holdout=0.5, probe.refit=True"
     assert not np.allclose(runs[True].scores_NC, runs[False].scores_NC)
@@ -146,10 +147,19 @@ def test_the_probe_learns_from_the_split_val_too_if_asked_to(
 
 @pytest.mark.parametrize("preset", ["prompts", "linear-probe", "vit", "tip-adapter"])
 def test_one_class_only_is_refused(
-    preset: str, toy_cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+    preset: str, toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
-    _changed(toy_cache, monkeypatch, "train", lambda frames: _keep(frames, frames.label_N == 3))
-    command = ["train", "--frozen", "--preset", preset, "--cache", str(toy_cache.path), "--out", str(tmp_path / "o")]
+    _changed(monkeypatch, "train", lambda frames: _keep(frames, frames.label_N == 3))
+    command = [
+        "train",
+        "--frozen",
+        "--preset",
+        preset,
+        "--cache",
+        str(toy_desk.store.path),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     assert main(command) == 3
     out, err = capfd.readouterr()
     assert (out, len(err.splitlines())) == ("", 1)
@@ -164,9 +174,8 @@ def test_a_cache_with_missing_videos_is_trained_on_and_says_how_many(toy_folder:
             video.unlink()
     for split in ("train", "test"):
         sorted((tmp_path / "toy" / split / "glowing ring").iterdir())[0].write_bytes(b"broken")
-    config = build(ExtractConfig, dataset="toy", model="toy")
-    cache = open_cache(extract(config, tmp_path / "toy", tmp_path / "cache", silent, ONE).path)
-    command = ["train", "--frozen", "--cache", str(cache.path), "--out", str(tmp_path / "o")]
+    desk = extracted(tmp_path / "toy", tmp_path / "cache", "toy")
+    command = ["train", "--frozen", "--cache", str(desk.store.path), "--out", str(tmp_path / "o")]
     assert main([*command, "--set", "optim.epochs=1"]) == 0
     err = capfd.readouterr().err
     assert "1 more have no features and are left out" in err
@@ -181,8 +190,7 @@ def test_nothing_can_be_held_back_of_single_videos(toy_folder: Path, tmp_path: P
             (tmp_path / "videos" / split / name).mkdir(parents=True)
             video = next((toy_folder / split / name).iterdir())
             shutil.copy(video, tmp_path / "videos" / split / name)
-    config = build(ExtractConfig, dataset="folder", model="toy")
-    cache = extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE).path
+    cache = extracted(tmp_path / "videos", tmp_path / "cache").store.path
     command = ["train", "--frozen", "--cache", str(cache), "--set", "data.holdout=0.5", "--set", "select=best"]
     assert main([*command, "--out", str(tmp_path / "out"), "-q"]) == 3
     assert "no class has two training videos" in capfd.readouterr().err
@@ -193,9 +201,8 @@ def test_nothing_is_selected_on_the_split_that_is_reported(toy_folder: Path, tmp
     for split, source in (("train", "train"), ("val", "test")):
         for name in ("glowing ring", "spinning star"):
             shutil.copytree(toy_folder / source / name, tmp_path / "videos" / split / name)
-    config = build(ExtractConfig, dataset="folder", model="toy")
-    cache = open_cache(extract(config, tmp_path / "videos", tmp_path / "cache", silent, ONE).path)
-    assert cache.evaluation == "val"
-    assert splits(train_config(), (0,), cache).val is None
+    desk = extracted(tmp_path / "videos", tmp_path / "cache")
+    assert desk.evaluation == "val"
+    assert splits(train_config(), (0,), desk).val is None
     with pytest.raises(UsageError, match="reports on its split val; keep some training videos back"):
-        splits(train_config(overrides=["select=best"]), (0,), cache)
+        splits(train_config(overrides=["select=best"]), (0,), desk)

@@ -12,8 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from plfeat.backbone.load import Backbone
+from plfeat.desk import Desk
+from plfeat.flows.desks import open_desk
 from plfeat.report.runs import load_run
-from plfeat.shards.reader import Cache, open_cache
 from plfeat_cli.main import main
 
 SQUASHED = {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "interpolation": "bilinear", "resize": "squash"}
@@ -35,33 +36,32 @@ def home(tmp_path_factory: pytest.TempPathFactory, toy_backbone: Backbone) -> Pa
 
 
 @pytest.fixture(scope="module")
-def cache(home: Path) -> Cache:
+def desk(home: Path) -> Desk:
     command = ["extract", "--dataset", "folder", "--root", str(home / "videos"), "--cache", str(home / "cache")]
     command += ["--model", "toy", "--weights", str(home / "weights.pt"), "--decoder", "decord", "--quiet"]
     for fact, value in SQUASHED.items():
         command += ["--set", f"preprocess.{fact}={value if isinstance(value, str) else json.dumps(value)}"]
     assert main(command) == 0
-    (path,) = (home / "cache" / "folder").iterdir()
-    return open_cache(path)
+    return open_desk(home / "cache")
 
 
 @pytest.fixture(scope="module")
-def run(cache: Cache, home: Path) -> Path:
-    command = ["train", "--frozen", "--preset", "vit", "--cache", str(cache.path), "--out", str(home / "runs")]
+def run(desk: Desk, home: Path) -> Path:
+    command = ["train", "--frozen", "--preset", "vit", "--cache", str(desk.store.path), "--out", str(home / "runs")]
     command += ["--pretrained", str(home / "weights.pt"), "--set", "optim.epochs=1", "--set", "seeds=[0]", "-q"]
     assert main(command) == 0
     return home / "runs" / "seed-0"
 
 
-def test_what_was_said_of_a_file_is_in_the_fingerprint_and_shown(cache: Cache, capfd) -> None:
-    assert {fact: cache.spec["preprocess"][fact] for fact in SQUASHED} == SQUASHED
-    assert main(["cache", "info", "--cache", str(cache.path)]) == 0
+def test_what_was_said_of_a_file_is_in_the_fingerprint_and_shown(desk: Desk, capfd) -> None:
+    assert {fact: desk.store.recipe.preprocess[fact] for fact in SQUASHED} == SQUASHED
+    assert main(["cache", "info", "--cache", str(desk.store.path)]) == 0
     assert "resize squash, interpolation bilinear" in capfd.readouterr().out
 
 
-def test_verifying_and_repairing_need_not_be_told_again(cache: Cache, home: Path, tmp_path: Path, capfd) -> None:
-    copy = Path(shutil.copytree(cache.path, tmp_path / "cache" / "folder" / cache.path.name))
-    shard = copy / "shards" / "test-00000.h5"
+def test_verifying_and_repairing_need_not_be_told_again(desk: Desk, home: Path, tmp_path: Path, capfd) -> None:
+    copy = Path(shutil.copytree(desk.store.path, tmp_path / "cache" / "videos" / desk.store.path.name))
+    shard = next((copy / "shards").iterdir())
     content = shard.read_bytes()
     moved = Path(shutil.copy(home / "weights.pt", tmp_path / "moved.pt"))
     shard.write_bytes(content[:2000])
@@ -89,7 +89,7 @@ def test_a_run_that_does_not_name_its_decoder_is_not_guessed_at(run: Path, home:
     old = Path(shutil.copytree(run, tmp_path / "old"))
     with safe_open(run / "model.safetensors", framework="pt") as file:
         about = json.loads(file.metadata()["plfeat"])
-    assert about["spec"].pop("decoder")["name"] == "decord"
+    assert about["recipe"].pop("decoder") == "decord"
     save_file(load_file(run / "model.safetensors"), old / "model.safetensors", {"plfeat": json.dumps(about)})
     command = ["predict", str(home / "videos" / "test" / "one" / "c.mp4"), "--run", str(old), "-q"]
     assert main([*command, "--pretrained", str(home / "weights.pt")]) == 3

@@ -13,9 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from plfeat import device as devices
 from plfeat.backbone.load import Backbone
 from plfeat.backbone.text import TextTower
+from plfeat.desk import Desk
 from plfeat.loss.match import cosine
 from plfeat.model.temporal import Mean
-from plfeat.shards.reader import Cache
 from plfeat.train.batches import Batch, distinct
 from plfeat.train.fleet import Fleet
 from plfeat.train.matcher import Coefficients, Matcher
@@ -79,10 +79,10 @@ def test_a_cosine_is_not_rounded_whatever_is_around_it() -> None:
 
 @pytest.mark.parametrize("kind", ["prompts", "plfeat", "paper", "release"])
 def test_where_samples_share_a_text_nothing_is_added_up_in_any_order(
-    kind: str, own_tower: TextTower, toy_cache: Cache
+    kind: str, own_tower: TextTower, toy_desk: Desk
 ) -> None:
     """A GPU scatters into one place with atomics, in whatever order; three numbers then have different sums."""
-    learner, train, chosen, members = learner_of(quick(kind, FEW), toy_cache, own_tower, {})
+    learner, train, chosen, members = learner_of(quick(kind, FEW), toy_desk, own_tower, {})
     fleet = Fleet(learner, members, train, chosen)
     label_EB = torch.arange(18).expand(2, -1) // 6
     texts_EU, own_EB, _ = distinct(label_EB)
@@ -134,12 +134,12 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_copy_in_a_step_holds_up_whoever_makes_it(kind: str, own_tower: TextTower, toy_cache: Cache) -> None:
+def test_no_copy_in_a_step_holds_up_whoever_makes_it(kind: str, own_tower: TextTower, toy_desk: Desk) -> None:
     """On `meta`: whatever comes from the CPU comes without waiting, indices too, and Python's numbers."""
     preset, *own = KINDS[kind]
     few = [f for f in FEW if not (f.startswith("seeds") and "seeds=[0]" in own)]
     config = quick(preset, few, *own)
-    learner, train, chosen, members = learner_of(config, toy_cache, own_tower, {}, "meta")
+    learner, train, chosen, members = learner_of(config, toy_desk, own_tower, {}, "meta")
     fleet = Fleet(learner, members, train, chosen)
     with Seen() as seen:
         for frames, batch in fleet.batches():
@@ -158,9 +158,9 @@ def test_no_copy_in_a_step_holds_up_whoever_makes_it(kind: str, own_tower: TextT
 
 
 def test_the_optimiser_takes_one_launch_an_operation_not_one_a_parameter(
-    own_tower: TextTower, toy_cache: Cache
+    own_tower: TextTower, toy_desk: Desk
 ) -> None:
-    learner, train, chosen, members = learner_of(quick("plfeat", FEW), toy_cache, own_tower, {})
+    learner, train, chosen, members = learner_of(quick("plfeat", FEW), toy_desk, own_tower, {})
     fleet = Fleet(learner, members, train, chosen)
     fleet.step(*next(fleet.batches()), 1.0)
     with Seen() as seen:
@@ -169,10 +169,10 @@ def test_the_optimiser_takes_one_launch_an_operation_not_one_a_parameter(
     assert sum("foreach" in name for name, *_ in seen.calls) == 10
 
 
-def test_members_meet_in_one_attention_of_four_axes(own_tower: TextTower, toy_cache: Cache) -> None:
+def test_members_meet_in_one_attention_of_four_axes(own_tower: TextTower, toy_desk: Desk) -> None:
     """No fused kernel takes five."""
     config = quick("actionclip-transf", FEW, "head.layers=2")
-    learner, train, *_ = learner_of(config, toy_cache, own_tower, {})
+    learner, train, *_ = learner_of(config, toy_desk, own_tower, {})
     with Seen() as seen, torch.no_grad():
         learner.video(train.features_NVTD[:4, 0].float().expand(2, -1, -1, -1))  # type: ignore[attr-defined]
     asked = [args[0].dim() for name, args, _ in seen.calls if "scaled_dot_product" in name]

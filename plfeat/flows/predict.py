@@ -65,6 +65,8 @@ def predict(
     with stage(tick, MODEL):
         kit = _kit(folder, about, pretrained, device)
     features_NVTD, indices, errors = _features(kit, _takes(folder, about), videos, tick, means)
+    if all(errors):
+        return [Prediction(str(video), [], error) for video, error in zip(videos, errors, strict=True)]
     material = Material(
         text=Bare(tower_of(kit.backbone)),
         classes=classes,
@@ -74,7 +76,7 @@ def predict(
     )
     learner = open_member(folder, material, kit.encoder.device)
     features = torch.from_numpy(features_NVTD).to(kit.encoder.device)
-    scores_NC = learner.score(features)[0].cpu().numpy() if len(features) else np.zeros((0, len(classes)))
+    scores_NC = learner.score(features)[0].cpu().numpy()
     bad = ~np.isfinite(scores_NC).all(axis=1)
     if bad.any():
         raise DataError(
@@ -154,8 +156,7 @@ def _features(
         errors.append(error)
         indices.append(tuple(looks[0][1].tolist()) if looks else ())
         rows += [np.stack([unpack(features).astype(np.float32) for features, _ in looks])] if looks else []
-    empty = np.zeros((0, len(takes), takes[0].frames, 1), np.float32)
-    return np.stack(rows) if rows else empty, indices, errors
+    return np.stack(rows) if rows else np.zeros((0, 0, 0, 0), np.float32), indices, errors
 
 
 def _looks(shards: list[Shard], place: int) -> tuple[str, list[tuple[NDArray[Any], NDArray[np.int32]]]]:
