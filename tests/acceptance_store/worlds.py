@@ -436,6 +436,11 @@ def manifest(store: Path) -> dict[str, Any]:
     return content
 
 
+def text(value: Any) -> str:
+    """A text of an HDF5 file, as an attribute or in a dataset: h5py gives bytes where its length is fixed."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 @dataclass(frozen=True)
 class Bits:
     """What a store holds of one video in one take."""
@@ -450,12 +455,12 @@ def bits(store: Path) -> dict[tuple[str, str], Bits]:
     found: dict[tuple[str, str], Bits] = {}
     for path in sorted((store / "shards").glob("*.h5")):
         with h5py.File(path) as file:
-            take = str(file.attrs["take"])
+            take = text(file.attrs["take"])
             rows, frames = np.asarray(file["features"]), np.asarray(file["frame_index"])
             pointers, status = np.asarray(file["video_ptr"]), np.asarray(file["status"])
             for place, key in enumerate(np.asarray(file["video"])):
                 here = slice(int(pointers[place]), int(pointers[place + 1]))
-                video = key.decode() if isinstance(key, bytes) else str(key)
+                video = text(key)
                 assert KEY.match(video), video
                 one = Bits(int(status[place]), rows[here].tobytes(), frames[here].tobytes())
                 before = found.get((take, video))
