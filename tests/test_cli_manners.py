@@ -63,8 +63,8 @@ WRONG = [
     (["extract", "--dataset", "toy", "--root", "EMPTY"], 3, "no videos under EMPTY"),
     (["extract"], 2, "Missing option '--dataset'"),
     (["train"], 2, "say --frozen"),
-    (["train", "--frozen"], 4, "no finished cache under cache"),
-    (["train", "--frozen", "--cache", "EMPTY"], 4, "no finished cache under EMPTY"),
+    (["train", "--frozen"], 4, "no finished store under cache"),
+    (["train", "--frozen", "--cache", "EMPTY"], 4, "no finished store under EMPTY"),
     (["train", "--frozen", "--set", "optim.rat=1"], 2, "did you mean 'optim.rate'?"),
     (["train", "--frozen", "--config", "none.yaml"], 2, "none.yaml does not exist"),
     (["eval"], 2, "say --zero-shot"),
@@ -122,13 +122,13 @@ def test_a_mistake_is_one_line_the_right_code_and_leaves_nothing(
     assert everything_under(tmp_path) == before
 
 
-def test_two_caches_are_listed_and_one_must_be_chosen(small_desk: Desk, tmp_path: Path, capfd) -> None:
+def test_two_stores_are_listed_and_one_must_be_chosen(small_desk: Desk, tmp_path: Path, capfd) -> None:
     for name in ("one", "two"):
         (tmp_path / "toy").mkdir(exist_ok=True)
         (tmp_path / "toy" / name).symlink_to(small_desk.store.path)
     assert main(["train", "--frozen", "--cache", str(tmp_path)]) == 2
     err = capfd.readouterr().err
-    assert "2 caches" in err
+    assert "2 stores" in err
     assert str(tmp_path / "toy" / "one") in err
     assert str(tmp_path / "toy" / "two") in err
 
@@ -200,13 +200,14 @@ def test_text_results_go_to_stdout_and_remarks_to_stderr(
     assert "\x1b" not in done.out + done.err + made.err
 
 
-def test_a_damaged_cache_is_listed_as_such(small_desk: Desk, tmp_path: Path, capfd) -> None:
+def test_a_damaged_store_is_listed_as_such(small_desk: Desk, tmp_path: Path, capfd) -> None:
     (tmp_path / "toy" / "bad").mkdir(parents=True)
-    (tmp_path / "toy" / "bad" / "manifest.json").write_text("{")
+    (tmp_path / "toy" / "bad" / "recipe.json").write_text("{")
     (tmp_path / "toy" / "good").symlink_to(small_desk.store.path)
     assert main(["cache", "ls", "--cache", str(tmp_path), "--json"]) == 0
-    listed = {Path(entry["path"]).name: entry["dataset"] for entry in json.loads(capfd.readouterr().out)}
-    assert listed == {"bad": "damaged", "good": "toy"}
+    listed = {Path(entry["path"]).name: entry for entry in json.loads(capfd.readouterr().out)}
+    assert "recipe.json is damaged" in listed["bad"]["why"]
+    assert listed["good"]["lists"].startswith("toy@")
 
 
 def test_paths_come_from_the_environment_too(small_folder: Path, tmp_path: Path, monkeypatch, capfd) -> None:

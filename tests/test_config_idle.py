@@ -391,7 +391,6 @@ def test_classes_with_fewer_videos_than_shots_give_what_they_have_and_that_is_sa
         ({"sample.cap": 100}, "sample.cap"),
         ({"sample.seed": 3}, "sample.seed"),
         ({"sample.seed": 0, "sample.fps": 2.0}, "sample.seed"),
-        ({"fold": 1, "dataset": "k400"}, "fold"),
         ({"lists": "lists", "dataset": "folder"}, "lists"),
     ],
 )
@@ -406,7 +405,7 @@ def test_what_an_extraction_looks_at_is_accepted() -> None:
         {"sample.frames": 8, "sample.seed": 3, "sample.test_views": 2},
         {"sample.seed": 3, "sample.views": 2, "augment": "rand"},
         {"sample.cap": 100, "sample.every": 2},
-        {"fold": 2, "dataset": "hmdb51", "lists": "lists"},
+        {"lists": "lists"},
     ):
         extract_config(settings={"dataset": "csv", **settings})
 
@@ -416,7 +415,7 @@ def test_what_an_extraction_looks_at_is_accepted() -> None:
     [
         (["--frames", "8", "--fps", "2"], "sample.frames would change nothing here"),
         (["--address", "auto"], "only --engine ray has a cluster"),
-        (["--views", "2"], "sample.views=2: no video of folder has them, all are test videos"),
+        (["--views", "2"], "sample.views=2: no video of test has them, all are test videos"),
     ],
 )
 def test_such_options_are_one_line_and_make_no_cache(

@@ -44,7 +44,7 @@ def _changed(monkeypatch: pytest.MonkeyPatch, split: str, change: Callable[[Fram
     """What one of the splits reads as is changed, before it is checked for labels and numbers."""
     as_it_is = Desk.split
 
-    def changed(self: Desk, wanted: str, pooled: bool = False) -> FrameSet:
+    def changed(self: Desk, wanted: str, pooled: bool = False, room: int | None = None) -> FrameSet:
         found = as_it_is(self, wanted)
         found = change(found) if wanted == split else found
         means = torch.from_numpy(found.features_NVTD).mean(dim=2, keepdim=True, dtype=torch.float32).numpy()
@@ -81,7 +81,7 @@ def test_features_that_are_not_numbers_are_refused_by_name(
 def test_of_what_is_not_a_number_nothing_is_made(
     preset: str, toy_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
-    def refuse(self: Desk, name: str, pooled: bool = False) -> FrameSet:
+    def refuse(self: Desk, name: str, pooled: bool = False, room: int | None = None) -> FrameSet:
         raise CacheError("not numbers")
 
     monkeypatch.setattr(Desk, "split", refuse)

@@ -20,7 +20,7 @@ from plfeat.frames.kit import Kit
 from plfeat.presets import train_config
 from plfeat.recipe import Recipe, Take
 from plfeat.settings import build
-from plfeat.train.build import Material, build_learner
+from plfeat.train.build import Bare, Material, build_learner
 from plfeat.train.explain import explain
 from plfeat.train.matcher import Matcher
 from plfeat.video.crew import Decoded
@@ -116,7 +116,7 @@ def test_a_run_is_explained_where_its_contexts_are(preset: str, toy_backbone: Ba
     tower = TextTower(copy.deepcopy(toy_backbone.model), toy_backbone.tokenizer)
     more = [] if preset == "prompts" else ["interaction.hidden=16", "interaction.text=mean"]
     config = train_config(preset, overrides=["seeds=[0]", *more])
-    material = Material(tower, ("juggling apples", "folding boxes"), (), 4, 96, 2.0)
+    material = Material(Bare(tower), ("juggling apples", "folding boxes"), (), 4, 96, 2.0)
     with pretended_gpu():
         learner = build_learner([config], material, GPU)
         assert isinstance(learner, Matcher)

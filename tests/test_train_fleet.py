@@ -135,9 +135,7 @@ def test_in_single_precision_as_well(kind: str, toy_tower: TextTower, toy_desk: 
         assert kind in ("own", "released") or max(differences.values()) <= 1e-4, (seed, differences)
 
 
-def test_members_with_their_own_rates_and_coefficients_train_as_if_alone(
-    toy_tower: TextTower, toy_desk: Desk
-) -> None:
+def test_members_with_their_own_rates_and_coefficients_train_as_if_alone(toy_tower: TextTower, toy_desk: Desk) -> None:
     config = _config("pairwise", "seeds=[0,1,2]", "loss.contrastive=0.5", "optim.epochs=3")
     own: dict[str, list[Any]] = {
         "optim.rate": [1e-3, 5e-3, 2e-3],
@@ -491,9 +489,7 @@ def test_training_twice_gives_the_same_numbers(toy_tower: TextTower, toy_desk: D
     assert results[0][0][-1].loss_E[0] < results[0][0][0].loss_E[0]  # the loss falls
 
 
-def test_contexts_that_do_not_fit_the_tower_are_refused_with_the_numbers(
-    toy_tower: TextTower, toy_desk: Desk
-) -> None:
+def test_contexts_that_do_not_fit_the_tower_are_refused_with_the_numbers(toy_tower: TextTower, toy_desk: Desk) -> None:
     with pytest.raises(UsageError, match=r"context\.tokens=75 makes the longest prompt 81 tokens; .* reads 77"):
         _fleet(_config("class contexts", "context.tokens=75"), toy_desk, toy_tower)
 

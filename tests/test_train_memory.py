@@ -13,11 +13,11 @@ from plfeat.backbone.text import TextTower
 from plfeat.flows.backbones import open_backbone
 from plfeat.bench.training import class_names
 from plfeat.presets import train_config
-from plfeat.train.build import Material, build_learner
+from plfeat.train.build import Bare, Material, build_learner
 from plfeat.train.fleet import Fleet, Samples
 
 backbone = open_backbone("ViT-B-32", "random:0")
-material = Material(TextTower(backbone.model, backbone.tokenizer), class_names(400), (), 8, 512, 4.6)
+material = Material(Bare(TextTower(backbone.model, backbone.tokenizer)), class_names(400), (), 8, 512, 4.6)
 del backbone
 draw = np.random.default_rng(0)
 features = torch.from_numpy(draw.standard_normal((128, 1, 8, 512), dtype=np.float32).astype(np.float16))

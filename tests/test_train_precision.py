@@ -157,9 +157,7 @@ def test_no_copy_in_a_step_holds_up_whoever_makes_it(kind: str, own_tower: TextT
     assert waits == []
 
 
-def test_the_optimiser_takes_one_launch_an_operation_not_one_a_parameter(
-    own_tower: TextTower, toy_desk: Desk
-) -> None:
+def test_the_optimiser_takes_one_launch_an_operation_not_one_a_parameter(own_tower: TextTower, toy_desk: Desk) -> None:
     learner, train, chosen, members = learner_of(quick("plfeat", FEW), toy_desk, own_tower, {})
     fleet = Fleet(learner, members, train, chosen)
     fleet.step(*next(fleet.batches()), 1.0)

@@ -34,7 +34,7 @@ from plfeat.presets import train_config
 from plfeat.records import Tick
 from plfeat.settings import changes
 from plfeat.train.batches import Batch, distinct, widened
-from plfeat.train.build import Material, build_learner
+from plfeat.train.build import Bare, Material, build_learner
 from plfeat.train.fleet import Fleet, Samples
 
 _DOES = "balancing carrying catching cleaning cutting drawing dropping fixing folding holding juggling kicking lifting "
@@ -111,7 +111,7 @@ def make_trainers(config: TrainConfig, backbone: Backbone, task: Task, on: torch
     width = int(visual_of(backbone).output_dim)
     features_NTD = draw.standard_normal((len(label_N), task.frames, width), dtype=np.float32).astype(np.float16)
     tower = TextTower(backbone.model.to(on), backbone.tokenizer)
-    material = Material(tower, names, (), task.frames, width, float(backbone.model.logit_scale))  # type: ignore[arg-type]
+    material = Material(Bare(tower), names, (), task.frames, width)
     samples = Samples(torch.from_numpy(features_NTD)[:, None].to(on), torch.from_numpy(label_N))
     one = _fleet(config, 1, material, samples)
     return Trainers(
