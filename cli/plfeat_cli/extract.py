@@ -15,8 +15,7 @@ from plfeat_cli.options import AsJson, CacheRoot, ConfigFile, DataRoot, Quiet, S
 from plfeat_cli.words import duration, size
 
 if TYPE_CHECKING:
-    from plfeat.extract.look import Estimate
-    from plfeat.flows.extract import Extraction
+    from plfeat.flows.extract import Estimate, Extraction
     from plfeat.means import Means
 
 _WHAT, _FRAMES, _HOW = "What to extract", "Which frames", "How"

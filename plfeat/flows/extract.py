@@ -26,7 +26,7 @@ from plfeat.shards.lists import list_hash
 from plfeat.shards.store import open_store
 
 if TYPE_CHECKING:
-    from plfeat.extract.look import Estimate
+    from plfeat.extract.look import Estimate as Estimate  # what `estimate` gives
     from plfeat.frames.kit import Kit
 
 Tell = Callable[[str], None]

@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from plfeat.errors import CacheError, DataError, UsageError
+from plfeat.errors import CacheError, DataError
 from plfeat.extract.find import files_of
 from plfeat.extract.plan import FRAMES, Takes, Wanted, cut, lacking, rest_of, wanted
 from plfeat.flows.extract import Tell, keep_texts, make, quiet
 from plfeat.means import Means
 from plfeat.progress import MODEL, load_torch, stage
 from plfeat.recipe import Recipe, Take
-from plfeat.records import Tick, VideoList, silent
+from plfeat.records import Tick, silent
 from plfeat.shards.catalogue import read_catalogue
 from plfeat.shards.growth import Growth, require_same
-from plfeat.shards.room import files_in, place
+from plfeat.shards.room import files_in
 from plfeat.shards.schema import FAILED
 from plfeat.shards.store import TEXT, Store, open_store, read_recipe
-from plfeat.shards.upkeep import problems
+from plfeat.shards.upkeep import problems, remove_damaged
 
 if TYPE_CHECKING:
     from plfeat.extract.again import Live
@@ -84,6 +84,8 @@ def again(
 def mend(folder: Path, root: Path | None, weights: Path | None, means: Means, tick: Tick, tell: Tell = quiet) -> None:
     """Takes away what is damaged, and makes again what the store's lists lack of the takes that were made for them."""
     recipe = read_recipe(folder)
+    had_tower = any(name.startswith("tower-") for name in files_in(folder, TEXT))
+    remove_damaged(folder, tick)
     load_torch(tick)
     with Growth(folder, recipe, tick) as growth:
         store = growth.finish()
@@ -105,7 +107,8 @@ def mend(folder: Path, root: Path | None, weights: Path | None, means: Means, ti
         todo = rest_of(cut(want, None, FRAMES[kit.encoder.device.type]), lacks)
         if todo:
             make(kit, growth, todo, want, files, means, tick, tell, set())
-        _mend_texts(growth, kit, [videos for videos, _ in lists], tick, tell)
+        for videos, _ in lists:
+            keep_texts(growth, kit, videos.words, had_tower, tick, tell)
         growth.finish()
 
 
@@ -115,22 +118,6 @@ def takes_of_list(store: Store, name: str) -> dict[str, Takes]:
     if any(takes.values()):
         return takes
     return dict.fromkeys(("train", "other"), tuple(take for take in store.takes if take.kind == "centre"))
-
-
-def _mend_texts(growth: Growth, kit: "Kit", lists: list[VideoList], tick: Tick, tell: Tell) -> None:
-    from plfeat.backbone.tower import open_tower
-
-    had_tower = False
-    for name in files_in(growth.folder, TEXT):
-        if name.startswith("tower-"):
-            had_tower = True
-            path = place(growth.folder, TEXT, name)
-            try:
-                open_tower(path)
-            except (CacheError, UsageError):
-                path.unlink()
-    for videos in lists:
-        keep_texts(growth, kit, videos.words, had_tower, tick, tell)
 
 
 def _there(store: Store, key: str, take: Take) -> bool:
