@@ -1,9 +1,11 @@
 """Stored features made again: to see that they still would be, and where files are damaged."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ONE
 
@@ -14,7 +16,9 @@ from plfeat.flows.extract import extract
 from plfeat.flows.verify import again, verify
 from plfeat.records import silent
 from plfeat.settings import build
-from plfeat.shards.store import Store
+from plfeat.shards.growth import Growth
+from plfeat.shards.store import Store, open_store
+from plfeat.shards.writer import shard_bytes
 
 
 @pytest.fixture
@@ -99,3 +103,15 @@ def test_a_sound_store_is_left_alone(small_store: Store) -> None:
     assert verdict.live
     assert verdict.live.equal
     assert {path: path.stat().st_mtime_ns for path in small_store.path.rglob("*")} == before
+
+
+def test_how_far_features_of_other_videos_are_off_is_measured(store: Path) -> None:
+    """Shards that are sound in themselves, whose videos have changed places."""
+    there = open_store(store)
+    for entry in there.manifest["shards"]:
+        shard, path = there.shard(entry).shard, store / "shards" / entry["name"]
+        path.write_bytes(shard_bytes(replace(shard, features_RX=np.roll(np.asarray(shard.features_RX), 8, axis=0))))
+    (store / "manifest.json").unlink()
+    with Growth(store, there.recipe) as growth:
+        growth.finish()
+    assert look(store, 200).worst_cosine < 0.9
