@@ -164,17 +164,15 @@ class Desk:
     templates: tuple[str, ...] = TEMPLATES
     data: DataConfig = field(default_factory=DataConfig)
     side: TextSide | None = None
+    title: str = ""  # the list's name and hash
     labelled: bool = True  # the words are those of the list's classes, and every video that is read has a label
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "title", self.title or f"{self.videos.name}@{list_hash(self.videos)}")
         if not 1 <= self.fold <= self.videos.folds:
             raise UsageError(f"list {self.title}: no fold {self.fold}; it has {self.videos.folds}")
         object.__setattr__(self, "words", self.words or self.videos.words)
         object.__setattr__(self, "side", self.side or TextSide(self.store))
-
-    @cached_property
-    def title(self) -> str:
-        return f"{self.videos.name}@{list_hash(self.videos)}"
 
     @property
     def where(self) -> str:

@@ -250,7 +250,6 @@ def idle_of_extraction(config: ExtractConfig) -> set[str]:
     dense = sample.every is not None or sample.fps is not None
     idle = {
         "lists": config.dataset in ("folder", "toy"),  # the folders are the list
-        "fold": config.dataset not in ("ucf101", "hmdb51"),
         "sample.frames": dense,
         "sample.cap": not dense,
         "sample.seed": max(sample.views, sample.test_views) == 1,  # one view looks at the centres

@@ -45,6 +45,13 @@ WRONG = [
     (2, ["train", "--frozen", "--set", "optim.rat=1"]),
     (4, ["train", "--frozen", "--cache", "EMPTY"]),
     (2, ["train", "--frozen", "--cache", "CACHE", "--out", "FILE"]),
+    (2, ["train", "--frozen", "--cache", "CACHE", "--dataset", "toi"]),
+    (2, ["train", "--frozen", "--cache", "CACHE", "--fold", "2"]),
+    (2, ["train", "--frozen", "--cache", "CACHE", "--folds", "5"]),
+    (2, ["train", "--frozen", "--cache", "CACHE", "--split", "70/10"]),
+    (3, ["train", "--frozen", "--cache", "CACHE", "--names", "nowhere.csv"]),
+    (2, ["train", "--frozen", "--cache", "CACHE", "--templates", "nowhere.txt"]),
+    (2, ["train", "--frozen", "--cache", "CACHE", "--set", "data.views=9"]),
     (2, ["eval", "--zero-shot", "--cache", "CACHE", "--template", "{"]),
     (3, ["eval", "EMPTY", "--cache", "CACHE"]),
     (3, ["predict", "my.mp4", "--run", "EMPTY"]),
@@ -52,6 +59,7 @@ WRONG = [
     (2, ["bench", "extract", "--model", "ViT-B16"]),
     (0, ["models", "ls"]),
     (0, ["cache", "ls", "--cache", "CACHE"]),
+    (0, ["cache", "info", "CACHE"]),
     (0, ["cache", "verify", "--cache", "CACHE"]),
 ]
 

@@ -12,7 +12,7 @@ from conftest import extracted
 from plfeat.config import TrainConfig
 from plfeat.desk import Desk
 from plfeat.errors import PlfeatError, UsageError
-from plfeat.flows.runs import method_of
+from plfeat.flows.record import method_of
 from plfeat.flows.train import Trained, train_frozen
 from plfeat.presets import PRESETS, extract_config, idle_keys, settled, train_config
 from plfeat.records import Run, silent

@@ -19,8 +19,8 @@ from plfeat.desk import Desk
 from plfeat.errors import CacheError, DataError, PlfeatError
 from plfeat.flows.desks import open_desk
 from plfeat.flows.evaluate import chance
+from plfeat.flows.record import keep_run
 from plfeat.flows.results import open_run
-from plfeat.flows.runs import keep_run
 from plfeat.flows.train import train_frozen
 from plfeat.presets import train_config
 from plfeat.records import silent

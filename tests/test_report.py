@@ -12,8 +12,8 @@ from PIL import Image
 
 from plfeat.config import TrainConfig
 from plfeat.errors import DataError
+from plfeat.flows.record import method_of
 from plfeat.flows.report import report, summarise
-from plfeat.flows.runs import method_of
 from plfeat.metrics.compare import contrasts, metrics_of, rows_of
 from plfeat.records import Run
 from plfeat.report.runs import environment, find_runs, load_run, save_run

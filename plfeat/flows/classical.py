@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from plfeat.config import TrainConfig
 from plfeat.desk import Desk
 from plfeat.errors import UsageError
-from plfeat.flows.fitting import fitted_tip
-from plfeat.flows.material import material_of
-from plfeat.flows.runs import about_run, check_place, keep_run, method_at, recorded, run_of
+from plfeat.flows.fitting import fitted_tip, material_of
+from plfeat.flows.record import about_run, check_place, keep_run, method_at, recorded, run_of
 from plfeat.flows.splits import Splits, no_val, read, splits
 from plfeat.model.classical import choose_tip, linear_probe, nearest_mean, tip_logits
 from plfeat.model.draws import Draws

@@ -19,8 +19,8 @@ from plfeat.desk import Desk
 from plfeat.errors import CacheError, DataError
 from plfeat.files import claimed, write_text
 from plfeat.flows.classical import zero_shot
-from plfeat.flows.material import material_of
-from plfeat.flows.runs import about_run, keep_run, method_of, place_of, recorded, run_of
+from plfeat.flows.fitting import material_of
+from plfeat.flows.record import about_run, keep_run, method_of, place_of, recorded, run_of
 from plfeat.flows.splits import read
 from plfeat.flows.trained import fitting_member, fitting_runs
 from plfeat.model.templates import TEMPLATES

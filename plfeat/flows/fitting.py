@@ -13,8 +13,15 @@ from plfeat.desk import Desk
 from plfeat.errors import UsageError
 from plfeat.flows.splits import Splits
 from plfeat.presets import train_config
+from plfeat.records import FrameSet
 from plfeat.settings import changes, reset
 from plfeat.train.build import Material, default_heads
+
+
+def material_of(desk: Desk, frames: FrameSet) -> Material:
+    """What can be built on before anything is trained: the desk's text side, and the shape of what is read."""
+    _, _, length, width = frames.features_NVTD.shape
+    return Material(desk.text, desk.words, desk.templates, length, width)
 
 
 def fitted(config: TrainConfig, material: Material, videos: int) -> tuple[TrainConfig, tuple[str, ...]]:

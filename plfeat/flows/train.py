@@ -19,10 +19,9 @@ from plfeat.device import enough_memory
 from plfeat.errors import DataError, PlfeatError, UsageError
 from plfeat.files import claimed, sha256_of_json, write_text
 from plfeat.flows.classical import classical
-from plfeat.flows.fitting import as_read, fitted
-from plfeat.flows.material import material_of
+from plfeat.flows.fitting import as_read, fitted, material_of
+from plfeat.flows.record import about_run, check_place, keep_run, method_at, numerics, place_of, recorded, run_of
 from plfeat.flows.results import open_run
-from plfeat.flows.runs import about_run, check_place, keep_run, method_at, numerics, place_of, recorded, run_of
 from plfeat.flows.splits import Splits, read, splits
 from plfeat.progress import READING, stage
 from plfeat.records import FrameSet, Run, Tick
