@@ -27,7 +27,7 @@ from plfeat.shards.hdf5 import pack
 from plfeat.shards.lists import list_hash
 from plfeat.shards.room import files_in, place
 from plfeat.shards.store import TEXT, UNMADE, Rows, Store
-from plfeat.shards.text import Texts, read_texts, text_bytes, text_name
+from plfeat.shards.texts import Texts, read_texts, text_bytes, text_name
 from plfeat.shards.views import Views
 
 if TYPE_CHECKING:

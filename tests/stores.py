@@ -17,7 +17,7 @@ from plfeat.shards.growth import Growth
 from plfeat.shards.hdf5 import as_bytes, seal
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT
 from plfeat.shards.store import Store
-from plfeat.shards.text import Texts, text_bytes
+from plfeat.shards.texts import Texts, text_bytes
 
 RANDOM = Take("random", 2, 0, 0)
 TOWER = "tower-" + "ab" * 8 + ".safetensors"

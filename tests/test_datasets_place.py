@@ -9,7 +9,7 @@ from layouts import write
 from plfeat.datasets import READERS, Place
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import FOLDERS, find_list
-from plfeat.datasets.text import read_lines
+from plfeat.datasets.tables import read_lines
 from plfeat.errors import DataError
 from plfeat.records import Listed
 

@@ -13,7 +13,7 @@ from plfeat.errors import UsageError
 from plfeat.flows.desks import read_templates
 from plfeat.model.templates import TEMPLATES
 from plfeat.shards.hdf5 import unpack
-from plfeat.shards.text import read_texts, text_bytes
+from plfeat.shards.texts import read_texts, text_bytes
 
 WORDS, SOME = ("growing ring", "a very much longer class name than the others"), TEMPLATES[:3]
 

@@ -27,7 +27,7 @@ from plfeat.records import silent
 from plfeat.report.runs import load_run
 from plfeat.shards.growth import Growth
 from plfeat.shards.store import open_store
-from plfeat.shards.text import Texts, read_texts, text_bytes
+from plfeat.shards.texts import Texts, read_texts, text_bytes
 from plfeat.train.fleet import Fleet
 from plfeat_cli.main import main
 

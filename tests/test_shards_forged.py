@@ -36,7 +36,7 @@ from plfeat.shards.merge import merge
 from plfeat.shards.reader import read_shard
 from plfeat.shards.schema import FORMAT
 from plfeat.shards.store import _open, open_store
-from plfeat.shards.text import read_texts
+from plfeat.shards.texts import read_texts
 from plfeat.shards.upkeep import problems, remove_damaged
 from plfeat.shards.waste import throw_away, waste
 from plfeat_cli.main import main

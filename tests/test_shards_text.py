@@ -12,7 +12,7 @@ from plfeat.errors import CacheError
 from plfeat.model.templates import TEMPLATES
 from plfeat.shards.hdf5 import STORED_AS, as_bytes, pack, seal, unpack
 from plfeat.shards.schema import FORMAT
-from plfeat.shards.text import Texts, read_texts, text_bytes, text_name
+from plfeat.shards.texts import Texts, read_texts, text_bytes, text_name
 
 WORDS, SENTENCES = ("growing ring", "ein größerer Ring", "x"), ("{}", "a video of {}.")
 

@@ -21,7 +21,7 @@ from plfeat.shards.growth import Growth
 from plfeat.shards.merge import merge
 from plfeat.shards.schema import FAILED, Shard
 from plfeat.shards.store import Store, open_store
-from plfeat.shards.text import read_texts, text_bytes
+from plfeat.shards.texts import read_texts, text_bytes
 from plfeat.shards.upkeep import problems, remove_damaged
 from plfeat.shards.waste import throw_away, waste
 from plfeat_cli.main import main

@@ -21,7 +21,7 @@ from plfeat.backbone.vision import Batches, one_thread
 from plfeat.bench.timing import Ways, counted, device_name, rounds
 from plfeat.extract.make import Files, jobs, make_here
 from plfeat.extract.plan import Chunk
-from plfeat.extract.progress import Progress
+from plfeat.extract.speed import Progress
 from plfeat.frames.kit import Kit
 from plfeat.means import Means
 from plfeat.records import Tick, silent

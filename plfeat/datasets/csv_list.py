@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import SPLIT_WORDS, Place, need_list, need_root, safe_name
-from plfeat.datasets.text import read_table, wrong
+from plfeat.datasets.tables import read_table, wrong
 from plfeat.records import UNLABELLED, Listed, VideoList
 
 _NEEDED = ("path",)

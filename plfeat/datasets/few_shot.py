@@ -17,7 +17,7 @@ from plfeat.datasets.counts import published_as
 from plfeat.datasets.disk import Videos, outside, without_suffix
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, find_list, need_root, no_list
-from plfeat.datasets.text import read_lines, wrong
+from plfeat.datasets.tables import read_lines, wrong
 from plfeat.records import SPLITS, Listed, VideoList
 
 _FORM = re.compile(r"(train|val|test)([0-9]{1,6})//?(.+)")

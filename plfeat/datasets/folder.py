@@ -11,7 +11,7 @@ from pathlib import Path
 from plfeat.datasets.disk import SUFFIXES, checked, walk
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, how_to_get, name_of_root, need_root
-from plfeat.datasets.text import columns_of, read_table
+from plfeat.datasets.tables import columns_of, read_table
 from plfeat.errors import DataError
 from plfeat.records import SPLITS, UNLABELLED, Listed, VideoList
 

@@ -10,7 +10,7 @@ from plfeat.datasets import groups
 from plfeat.datasets.disk import Videos, outside, without_suffix
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, find_lists, need_folds, need_root
-from plfeat.datasets.text import read_lines, wrong
+from plfeat.datasets.tables import read_lines, wrong
 from plfeat.errors import DataError
 from plfeat.records import Listed, VideoList
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from plfeat.datasets.disk import Videos, folders_of, plain
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import SPLIT_WORDS, Place, find_list, need_root, no_list
-from plfeat.datasets.text import read_lines, read_table, wrong
+from plfeat.datasets.tables import read_lines, read_table, wrong
 from plfeat.errors import DataError
 from plfeat.records import SPLITS, Listed, VideoList
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from plfeat.datasets.text import read_table
+from plfeat.datasets.tables import read_table
 from plfeat.errors import DataError, unknown
 
 _NEW_WORD = re.compile("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

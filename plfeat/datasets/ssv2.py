@@ -10,7 +10,7 @@ from typing import Any
 from plfeat.datasets.disk import Videos
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, find_list, need_list, need_root, no_list
-from plfeat.datasets.text import read_json, wrong
+from plfeat.datasets.tables import read_json, wrong
 from plfeat.records import Listed, VideoList
 
 _FILES = {"train": ("train",), "val": ("validation", "val")}

@@ -8,7 +8,7 @@ from plfeat.datasets import groups
 from plfeat.datasets.disk import Videos, outside, without_suffix
 from plfeat.datasets.listing import Listing
 from plfeat.datasets.place import Place, need_folds, need_list, need_root
-from plfeat.datasets.text import read_lines, wrong
+from plfeat.datasets.tables import read_lines, wrong
 from plfeat.records import Listed, VideoList
 
 

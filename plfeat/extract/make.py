@@ -20,7 +20,7 @@ from plfeat.device import enough_memory
 from plfeat.errors import PlfeatError, UsageError, first_line
 from plfeat.extract.encode import ShardMaker
 from plfeat.extract.plan import Chunk, frames_of, looks_of
-from plfeat.extract.progress import Progress, Speed
+from plfeat.extract.speed import Progress, Speed
 from plfeat.frames.kit import Kit, Open, gather
 from plfeat.means import Means
 from plfeat.recipe import Recipe

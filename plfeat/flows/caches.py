@@ -14,7 +14,7 @@ from plfeat.model.templates import TEMPLATES
 from plfeat.recipe import Take
 from plfeat.shards.room import files_in, place
 from plfeat.shards.store import MANIFEST, TEXT, Store, find_stores, open_store
-from plfeat.shards.text import read_texts
+from plfeat.shards.texts import read_texts
 
 _COUNTS = ("videos", "rows", "failed", "doubtful")
 _TOLD = ("encoder", "features", "takes", "lists", "videos", "failed", "size", "date")

@@ -9,7 +9,7 @@ from pathlib import Path
 from plfeat.config import DataConfig
 from plfeat.datasets import assign
 from plfeat.datasets.names import class_names
-from plfeat.datasets.text import read_table
+from plfeat.datasets.tables import read_table
 from plfeat.desk import Desk, TextSide
 from plfeat.errors import CacheError, UsageError, first_line, unknown
 from plfeat.flows.caches import apart

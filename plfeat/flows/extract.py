@@ -16,7 +16,7 @@ from plfeat.errors import CacheError, UsageError
 from plfeat.extract.find import Found, find, known_files, latest
 from plfeat.extract.plan import FRAMES, Chunk, Takes, Wanted, cut, lacking, rest_of, takes_for, takes_of, wanted
 from plfeat.extract.pool import folder_of, is_store, pool_of, seen_under
-from plfeat.extract.progress import Progress, Speed
+from plfeat.extract.speed import Progress, Speed
 from plfeat.flows.given import check_model, list_videos
 from plfeat.means import Means
 from plfeat.progress import LOOKING, MODEL, load_torch, stage
@@ -223,7 +223,7 @@ def keep_texts(growth: Growth, kit: "Kit", words: tuple[str, ...], keep_tower: b
     from plfeat.model.templates import TEMPLATES
     from plfeat.shards.room import place
     from plfeat.shards.store import TEXT
-    from plfeat.shards.text import read_texts, text_bytes, text_name
+    from plfeat.shards.texts import read_texts, text_bytes, text_name
 
     try:
         tower = tower_of(kit.backbone)

@@ -16,7 +16,6 @@ from plfeat.metrics.family import fold_of, lacking_folds, name_of_list, numbered
 from plfeat.progress import stage
 from plfeat.records import Contrast, Row, Run, Tick, silent
 from plfeat.report.figures import confusion_figure
-from plfeat.report.names import fingerprint_of, names_of_features, names_of_takes, takes_of
 from plfeat.report.runs import find_runs, numerics_of
 from plfeat.report.table import (
     FOLDS,
@@ -29,6 +28,7 @@ from plfeat.report.table import (
     contrasts_as_markdown,
     footnotes,
 )
+from plfeat.report.titles import fingerprint_of, names_of_features, names_of_takes, takes_of
 
 _SAME = 1e-4  # what a fleet promises
 

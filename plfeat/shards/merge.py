@@ -34,7 +34,7 @@ from plfeat.shards.store import (
     read_recipe,
     reopen_shard,
 )
-from plfeat.shards.text import Texts, read_texts
+from plfeat.shards.texts import Texts, read_texts
 from plfeat.shards.upkeep import check_text, contradictions
 
 Takes = dict[str, tuple[Take, ...]]

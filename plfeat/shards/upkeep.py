@@ -31,7 +31,7 @@ from plfeat.shards.store import (
     reopen_shard,
     require_one_shape,
 )
-from plfeat.shards.text import read_texts
+from plfeat.shards.texts import read_texts
 
 Fault = tuple[Path | None, str]
 """What is wrong, and the file that an extraction makes again once it is gone; None: there is no such file."""

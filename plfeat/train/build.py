@@ -22,7 +22,7 @@ from plfeat.model.prompt import PromptLearner, starting_contexts
 from plfeat.model.release import ReleaseGraph, ReleaseParse
 from plfeat.records import FrameSet
 from plfeat.shards.hdf5 import unpack
-from plfeat.shards.text import Texts
+from plfeat.shards.texts import Texts
 from plfeat.shards.views import Views
 from plfeat.train.features import Mapped
 from plfeat.train.fleet import Learner, Samples
