@@ -22,7 +22,7 @@ from plfeat.errors import CacheError, DataError, PlfeatError, UsageError
 from plfeat.files import sha256_of_json, write_bytes
 from plfeat.model.templates import TEMPLATES
 from plfeat.recipe import Take
-from plfeat.records import FrameSet, Listed, Tick, VideoList, silent
+from plfeat.records import UNLABELLED, FrameSet, Listed, Tick, VideoList, silent
 from plfeat.shards.hdf5 import pack
 from plfeat.shards.lists import list_hash
 from plfeat.shards.room import files_in, place
@@ -124,6 +124,14 @@ class TextSide:
                     f"{backbone.about[fact][:16]}; extract again, or load the weights that made it"
                 )
         return tower_of(backbone)
+
+
+def require_any_label(videos: VideoList) -> None:
+    if all(row.label == UNLABELLED for row in videos.rows):
+        raise DataError(
+            f"list {videos.name}: no video has a label; `plfeat eval --zero-shot --names FILE` says which of any names "
+            "they show, and a column label in the list makes them videos to train on"
+        )
 
 
 def weights_of(store: Store) -> str:
@@ -247,6 +255,7 @@ class Desk:
             "list": self.title,
             "fold": self.fold,
             "folds": self.videos.folds,
+            **({"divided": self.videos.how} if self.videos.how else {}),
             "fingerprint": self.store.fingerprint,
             "recipe": self.store.recipe.as_dict(),
             "takes": {of: [take.name for take in takes] for of, takes in self.takes.items()},
@@ -318,6 +327,8 @@ class Desk:
     def _listed(self, name: str) -> list[Listed]:
         listed = self.videos.of(name, self.fold)
         if not listed:
+            if self.labelled:
+                require_any_label(self.videos)
             there = self.videos.splits(self.fold)
             missing = (
                 ""
@@ -337,6 +348,7 @@ class Desk:
             )
 
     def _require_labels(self, name: str, frames: FrameSet) -> None:
+        require_any_label(self.videos)
         odd = (frames.label_N < 0) | (frames.label_N >= len(self.words))
         if odd.any():
             first = int(odd.argmax())

@@ -77,6 +77,13 @@ def test_two_names_for_a_file_are_told(tmp_path: Path) -> None:
     ]
 
 
+def test_files_that_hold_the_same_are_one_video_under_two_names(tmp_path: Path, capfd) -> None:
+    for name, content in (("a", "one film"), ("b", "one film"), ("c", "two film"), ("d", ""), ("e", "")):
+        write(tmp_path / "jump" / f"{name}.mp4", content)
+    assert main(["datasets", "check", "folder", str(tmp_path)]) == 3
+    assert "2 listed twice, under several names: jump/a.mp4, jump/b.mp4\n" in capfd.readouterr().err
+
+
 def test_a_remark_never_acts_on_the_terminal(tmp_path: Path) -> None:
     plant(tmp_path, "jump/1.mp4", "jump/deep/\x1b[2J.mp4")
     place = Place("folder", tmp_path, tmp_path)

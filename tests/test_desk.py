@@ -310,6 +310,31 @@ def test_any_names_say_what_they_see_and_no_accuracy(
     assert capfd.readouterr().out.splitlines()[0].split() == ["name", "videos"]
 
 
+def test_videos_without_labels_are_not_trained_on_and_stay_as_they_are(store: Path, toy_desk: Desk, capfd) -> None:
+    bare = replace(unsplit(toy_desk.videos, label=-1), classes=(), words=(), stratum=(), mirror=())
+    put(store, bare)
+    before = open_store(store).lists["plain"].hash
+    for wanted in ([], ["--split", "70/10/20"]):
+        command = ["train", "--frozen", "--cache", str(store), "--dataset", "plain", "--out", str(store.parent / "out")]
+        assert main([*command, *wanted, "-q"]) == 3
+        assert "list plain: no video has a label; `plfeat eval --zero-shot --names FILE`" in capfd.readouterr().err
+    assert main(["eval", "--zero-shot", "--cache", str(store), "--dataset", "plain", "-q"]) == 2
+    assert "its videos have no classes; name some with --names FILE" in capfd.readouterr().err
+    assert open_store(store).lists["plain"].hash == before
+
+
+def test_a_list_that_came_of_dividing_another_is_not_one_to_divide(store: Path, toy_desk: Desk) -> None:
+    put(store, unsplit(toy_desk.videos, "mine-2-3"))
+    ways = (("70/10/20", "mine-2-3"), ("50/0/50", "mine-2-3-50-0-50"), ("80/20", "mine-2-3-80-20"))
+    for shares, name in ways:
+        desk = open_desk(store, Wanted("mine-2-3", split=shares))
+        assert desk.videos.name == name
+        assert desk.facts["divided"] == desk.videos.how
+    assert len(open_store(store).lists) == 4
+    with pytest.raises(UsageError, match=r"2 lists in .*: mine-2-3 \([^;]*; toy \("):
+        open_desk(store, Wanted(folds=3))
+
+
 # ---- choosing
 
 

@@ -549,6 +549,20 @@ def test_new_videos_join_a_divided_list_without_moving_an_old_one(small_folder: 
     assert {len(split) for split in after.values()} == {3}
 
 
+def test_a_list_of_which_nothing_is_there_makes_no_store(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "films.csv").write_text("path,label\nnowhere.mp4,x\nneither.mp4,x\n")
+    config = build(ExtractConfig, dataset="csv", model="toy", lists=tmp_path / "films.csv")
+    with pytest.raises(DataError, match=r"list films: none of its 2 videos is there.* 'neither.mp4', looked for under"):
+        extract(config, root, tmp_path / "c", silent, ONE)
+    assert not (tmp_path / "c").exists()
+
+
+def test_counts_are_numbers_in_json(root: Path, tmp_path: Path) -> None:
+    sorted(root.rglob("*.mp4"))[0].write_bytes(b"no film")
+    done = extract(CONFIG, root, tmp_path / "c", silent, ONE)
+    assert json.loads(json.dumps(done.as_dict() | {"path": ""}))["failed"] == 1
+
+
 def test_without_a_tower_the_texts_are_kept(root: Path, tmp_path: Path) -> None:
     whole = extract(CONFIG, root, tmp_path / "c", silent, ONE)
     bare = extract(settings(tower=False), root, tmp_path / "d", silent, ONE)

@@ -1,11 +1,13 @@
 """What of an annotation is on disk: a `VideoList` and its `Place` in, counts and complete lists out.
 
-Looks at names and sizes, with one walk and one look at each listed file. Opens no video and prints nothing.
+Looks at names and sizes, with one walk and one look at each listed file; of files of the same size also at what they
+hold. Prints nothing.
 """
 
 import os
 import stat
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,14 @@ from plfeat.datasets.counts import Published, published
 from plfeat.datasets.disk import walk
 from plfeat.datasets.place import Place, folds_there
 from plfeat.records import SPLITS, UNLABELLED, Listed, VideoList
+
+Digests = Callable[[Iterable[Path]], Iterable[str | None]]
+"""What each of some files holds, in short; None for one that cannot be read."""
+
+
+def unread(paths: Iterable[Path]) -> Iterable[str | None]:
+    """The Digests that reads nothing: then no two files hold the same."""
+    return (None for _ in paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +49,8 @@ class Check:
     missing: tuple[str, ...]  # names
     empty: tuple[str, ...]  # names of files with 0 bytes, which count as found
     twice: tuple[str, ...]
-    """Names for a file, or a segment of it, that another name in the list stands for as well. Files of two names with
-    the same content are not found so."""
+    """Names for a video, or a segment of it, that another name in the list stands for as well: the same file, or one
+    that holds the same."""
     unexpected: tuple[str, ...]
     """Videos under the root that the annotation does not list, relative to it. Not all are mistakes: the folds of
     HMDB51 may leave videos out, K400's test has no labels, and of two copies of a video only one is listed."""
@@ -50,14 +60,15 @@ class Check:
         return asdict(self)
 
 
-def check(videos: VideoList, place: Place) -> Check:
+def check(videos: VideoList, place: Place, digests: Digests = unread) -> Check:
     numbers = folds_there(place) or [1]
     owners = {number: published(place, number) or Published(None) for number in numbers}
     size_N = [_size(row.path) for row in videos.rows]
     found = [row for row, size in zip(videos.rows, size_N, strict=True) if size is not None]
     listed_C, found_C = (Counter(row.label for row in rows) for rows in (videos.rows, found))
     where_N = [os.path.abspath(row.path) if row.path else "" for row in videos.rows]
-    segment_N = [(where, row.start, row.end) for where, row in zip(where_N, videos.rows, strict=True)]
+    held = _held(dict(zip(where_N, size_N, strict=True)), digests)
+    segment_N = [(held.get(at, at), row.start, row.end) for at, row in zip(where_N, videos.rows, strict=True)]
     times = Counter(segment_N)
     return Check(
         name=videos.name,
@@ -96,6 +107,13 @@ def _size(path: Path | None) -> int | None:
     except (OSError, ValueError):
         return None
     return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _held(sizes: dict[str, int | None], digests: Digests) -> dict[str, str]:
+    """What files hold of which others have the same size. Empty ones are told apart from the rest anyway."""
+    times = Counter(sizes.values())
+    asked = [where for where, size in sizes.items() if size and times[size] > 1]
+    return {where: held for where, held in zip(asked, digests(map(Path, asked)), strict=True) if held}
 
 
 def _unexpected(listed: set[str], root: Path) -> tuple[str, ...]:

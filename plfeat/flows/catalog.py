@@ -14,6 +14,7 @@ from plfeat.presets import PRESETS
 from plfeat.progress import stage
 from plfeat.records import CONTROL, Tick
 from plfeat.toy import shipped, videos
+from plfeat.video.digest import digests
 
 _EXAMPLES = 5
 _PRESETS = Path(__file__).with_name("presets.csv")
@@ -31,7 +32,7 @@ def check_dataset(name: str, root: Path, lists: Path | None, names: Path | None,
     with stage(tick, "reading the list"):
         videos = READERS[name](place)
     with stage(tick, "finding the files"):
-        return compare(videos, place)
+        return compare(videos, place, digests)
 
 
 def check_table(found: Check) -> list[list[str]]:

@@ -10,7 +10,7 @@ from plfeat.config import DataConfig
 from plfeat.datasets import assign
 from plfeat.datasets.names import class_names
 from plfeat.datasets.tables import read_table
-from plfeat.desk import Desk, TextSide
+from plfeat.desk import Desk, TextSide, require_any_label
 from plfeat.errors import CacheError, UsageError, first_line, unknown
 from plfeat.flows.caches import apart
 from plfeat.model.templates import TEMPLATES
@@ -20,8 +20,8 @@ from plfeat.shards.lists import list_hash
 from plfeat.shards.store import Store, find_stores, open_store
 from plfeat.toy import shipped
 
-_DERIVED = re.compile(r"(.+)-(?:[\d.]+(?:-[\d.]+)+|\d+-folds)")
-"""The name of a list that was made by dividing another one's videos in a second way."""
+_WAY = re.compile(r"-(?:[\d.]+(?:-[\d.]+){1,2}|\d+-folds)")
+"""What a list's name gets to its end where its videos are divided in a second way."""
 
 
 def choose_store(path: Path, dataset: str | None = None) -> Store:
@@ -67,13 +67,17 @@ def choose_list(store: Store, dataset: str | None = None, divided: bool = False)
     dividing another."""
     names = list(store.lists)
     if dataset is None and divided and len(names) > 1:
-        names = [name for name in names if not ((of := _DERIVED.fullmatch(name)) and of[1] in store.lists)]
+        names = [name for name in names if not _came_of_dividing(name, names)]
     if dataset is None and len(names) > 1:
         listed = "; ".join(f"{name} ({_in_short(store.read_list(name))})" for name in sorted(names))
         raise UsageError(f"{len(names)} lists in {store.path}; choose one with --dataset: {listed}")
     if dataset is None and not names:
         raise CacheError(f"store {store.path} has no list; `plfeat extract --dataset NAME` makes one")
     return store.read_list(dataset or names[0])
+
+
+def _came_of_dividing(name: str, lists: Sequence[str]) -> bool:
+    return any(name.startswith(of) and _WAY.fullmatch(name.removeprefix(of)) for of in lists)
 
 
 def _in_short(videos: VideoList) -> str:
@@ -153,6 +157,7 @@ def _divide(store: Store, videos: VideoList, split: str | None, folds: int | Non
             return assign.folds(videos, folds, before=before)
         return assign.split(videos, assign.read_shares(split or ""), before=before)
 
+    require_any_label(videos)
     fresh = divided(None)
     if not assign.drawn(videos) or fresh.how == videos.how:
         made = divided(videos)

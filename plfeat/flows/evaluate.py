@@ -16,7 +16,7 @@ import torch
 from plfeat.backbone.vision import choose_device
 from plfeat.config import LEARNED, DataConfig, TrainConfig
 from plfeat.desk import Desk
-from plfeat.errors import CacheError, DataError
+from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.files import claimed, write_text
 from plfeat.flows.classical import zero_shot
 from plfeat.flows.fitting import material_of
@@ -213,6 +213,8 @@ class Named:
 def name_videos(config: TrainConfig, desk: Desk, out: Path, tick: Tick = silent) -> Named:
     """Zero-shot over videos without labels, or with names that are not the list's classes: no accuracy, but for every
     video its best names and their shares, in `predictions.csv`."""
+    if not desk.words:
+        raise UsageError(f"{desk.where}: its videos have no classes; name some with --names FILE")
     open_to_all = replace(desk, labelled=False, data=config.data)
     with stage(tick, READING):
         frames = read(open_to_all, desk.evaluation, config)

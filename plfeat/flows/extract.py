@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from plfeat.config import ExtractConfig
 from plfeat.datasets import assign
-from plfeat.errors import CacheError, UsageError
+from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.extract.find import Found, find, known_files, latest
 from plfeat.extract.plan import FRAMES, Chunk, Takes, Wanted, cut, lacking, rest_of, takes_for, takes_of, wanted
 from plfeat.extract.pool import folder_of, is_store, pool_of, seen_under
@@ -97,6 +97,7 @@ def prepare(config: ExtractConfig, root: Path, cache_root: Path, tick: Tick, tel
     videos = list_videos(config, root, seen_under(root, config.pool, known), tick)
     hints = latest(seen for each in known.values() for seen in each)
     found = find(videos, root, _at(hints, root, config.pool, known), tick)
+    _require_some(found.videos, root)
     load_torch(tick)
     from plfeat.flows.backbones import open_backbone
     from plfeat.frames.kit import gather
@@ -257,7 +258,7 @@ def divided(videos: VideoList, before: VideoList | None, config: ExtractConfig, 
     if before and assign.drawn(before) and not any("train" in row.split for row in videos.rows):
         tell(f"list {videos.name}: divided as before ({before.how})")
         return assign.grow(videos, before)
-    if not any("train" in row.split for row in videos.rows):
+    if any(row.label >= 0 for row in videos.rows) and not any("train" in row.split for row in videos.rows):
         there = " or ".join(sorted({split for row in videos.rows for split in row.split if split})) or "unused"
         tell(
             f"list {videos.name}: all {len(videos.rows)} videos are {there} videos, there is none to train on; "
@@ -309,6 +310,15 @@ def _without_files(work: Work, growth: Growth | None, lacks: Wanted, tell: Tell)
             f"that is asked for, such as {lost[min(partly)][0].name}; name their folder with --root"
         )
     return work.without(gone), {key: takes for key, takes in lacks.items() if key not in lost}
+
+
+def _require_some(videos: VideoList, root: Path) -> None:
+    """A list of which nothing is there, and nothing was ever seen, is most often looked for in the wrong place."""
+    if not any(row.video for row in videos.rows):
+        raise DataError(
+            f"list {videos.name}: none of its {len(videos.rows)} videos is there, and no store has seen any; the "
+            f"first is {videos.rows[0].name!r}, looked for under {root}; name their folder with --root"
+        )
 
 
 def _require_videos_for_views(videos: VideoList, config: ExtractConfig) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from plfeat.backbone.names import choose
 from plfeat.config import ExtractConfig
 from plfeat.datasets import READERS, Place
-from plfeat.errors import UsageError, first_line
+from plfeat.errors import UsageError
 from plfeat.progress import stage
 from plfeat.records import Tick, VideoList
 from plfeat.toy import shipped
@@ -37,21 +37,6 @@ def list_videos(config: ExtractConfig, root: Path, seen: Collection[str], tick: 
         videos = READERS[config.dataset](place)
     _refuse_flips(videos, config.augment)
     return videos
-
-
-def read_templates(path: Path) -> tuple[str, ...]:
-    """One a line, each with {} where the class name goes."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"templates {path} cannot be read: {first_line(error)}") from error
-    templates = tuple(line for line in lines if line and not line.startswith("#"))
-    for number, line in enumerate(lines, 1):
-        if line in templates and line.count("{}") != 1:
-            raise UsageError(f"templates {path}:{number}: expected one {{}} for the class name, found {line[:60]!r}")
-    if not templates or len(set(templates)) < len(templates):
-        raise UsageError(f"templates {path}: expected at least one sentence, and none twice")
-    return templates
 
 
 def _refuse_flips(videos: VideoList, augment: str) -> None:

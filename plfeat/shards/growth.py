@@ -265,12 +265,12 @@ class Growth:
             if not all(found):
                 unmade += bool(found)
                 continue
-            said = [(at[0].shard.status_N[at[1]], at[0].shard.error_N[at[1]]) for at in found if at]
+            said = [(int(at[0].shard.status_N[at[1]]), at[0].shard.error_N[at[1]]) for at in found if at]
             worst = next((pair for pair in said if pair[0] == FAILED), None)
             worst = worst or next((pair for pair in said if pair[0] == DOUBTFUL), None)
             if worst:
                 failed, doubtful = failed + (worst[0] == FAILED), doubtful + (worst[0] == DOUBTFUL)
-                reasons[_kind(worst[1], row.path, bool(worst[0] == DOUBTFUL))] += 1
+                reasons[_kind(worst[1], row.path, worst[0] == DOUBTFUL)] += 1
         ordered = dict(reasons.most_common())
         return Tally(len(videos.rows), failed + len(missing), len(missing), doubtful, unmade, ordered)
 

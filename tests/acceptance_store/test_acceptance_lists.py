@@ -1,5 +1,6 @@
 """Lists laid over a store: splits and folds of one's own, groups, names, and which store a command means."""
 
+import csv
 import json
 import re
 import shutil
@@ -207,7 +208,7 @@ def test_k400s_groups_are_the_youtube_ids(plfeat: Plfeat, tmp_path: Path) -> Non
 def test_the_kind_of_a_class_is_its_stratum_and_shown_by_the_table(plfeat: Plfeat, tmp_path: Path) -> None:
     root, cache = worlds.with_splits(tmp_path / "mine", classes=2), tmp_path / "cache"
     one, two = names()[:2]
-    write(root / "classes.csv", f"class,name,stratum\n{one},{one},easy\n{two},{two},hard\n")
+    write(root / "classes.csv", f"class,stratum,mirror\n{one},easy,\n{two},hard,\n")
     extract(plfeat, cache, "--dataset", "folder", "--root", str(root))
     train(plfeat, cache, tmp_path / "runs")
     (row,) = report(plfeat, tmp_path / "report", tmp_path / "runs")
@@ -242,7 +243,11 @@ def test_zero_shot_over_videos_without_labels(plfeat: Plfeat, tmp_path: Path) ->
     )
     worlds.clean(said)
     assert said.code == 0, said.err
-    assert list((tmp_path / "runs").rglob("scores.npz")), "what it says of every video is kept"
+    (told,) = (tmp_path / "runs").rglob("predictions.csv")
+    with told.open(newline="", encoding="utf-8") as file:
+        best = {line["video"]: line["name1"] for line in csv.DictReader(file)}
+    assert len(best) == 6, "what it says of every video is kept"
+    assert set(best.values()) <= set(names())
     line = refused(
         plfeat("train", "--frozen", "--cache", str(cache), "--out", str(tmp_path / "t"), "--quiet"), codes=(2, 3, 4)
     )
@@ -337,7 +342,8 @@ def test_what_people_type_is_understood(plfeat: Plfeat, tmp_path: Path, monkeypa
     assert "centre-8" in json.dumps(info)
     said = plfeat("datasets", "check", "folder", str(root))
     assert said.code == 0, said.err
-    assert "10" in said.out
+    assert re.search(r"train +6 +6 +0", said.out), said.out
+    assert re.search(r"test +4 +4 +0", said.out), said.out
     said = plfeat("datasets", "check", "folder", "mine")
     assert said.code == 0, said.err
     for verb in ("info", "verify"):
@@ -377,12 +383,12 @@ def test_a_list_that_names_videos_the_store_lacks_says_how_many_and_the_table_sa
     (row,) = train(plfeat, cache, tmp_path / "runs", "--dataset", "mini-k200")
     assert (row["n"], row["missing"]) == (4, 2)
     said = plfeat("report", str(tmp_path / "runs"), "--out", str(tmp_path / "r"))
-    assert re.search(r"n = 4\b.*2.*missing", said.out + said.err), said.out + said.err
+    assert re.search(r"n = 4 val videos; 2 more have no features", said.out + said.err), said.out + said.err
     loud = plfeat(
         "train", "--frozen", "--preset", "nearest-mean", "--cache", str(cache), "--dataset", "mini-k200",
         "--out", str(tmp_path / "loud"),
     )  # fmt: skip
-    assert "missing" in loud.err + loud.out
+    assert "2 more have no features" in loud.err + loud.out
 
 
 def test_a_list_of_which_the_store_has_nothing_is_one_clear_line(plfeat: Plfeat, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ def test_the_page_of_the_format_names_everything_that_lies_in_a_store(tmp_path: 
     wanted |= set(manifest) | set(manifest["shards"][0]) | set(manifest["texts"][0])
     wanted |= {key for listed in manifest["lists"].values() for key in listed}
     wanted |= set(json.loads((store / "recipe.json").read_text()))
-    wanted |= set(next(csv.reader((store / "catalogue.csv").open(encoding="utf-8"))))
+    with (store / "catalogue.csv").open(encoding="utf-8") as file:
+        wanted |= set(next(csv.reader(file)))
     with next((store / "lists").glob("*.csv")).open(encoding="utf-8") as file:
         wanted |= set(json.loads(file.readline().removeprefix("#"))) | set(next(csv.reader(file)))
     assert sorted(name for name in wanted if not re.search(rf"\b{re.escape(name)}\b", page)) == []
