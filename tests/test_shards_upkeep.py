@@ -87,6 +87,9 @@ def test_damage_is_found_and_what_is_made_again_is_the_same(store: Path, kind: s
     assert found
     assert all("\n" not in line for line in found)
     remove_damaged(store)
+    for path in (store / "lists").iterdir():  # which are not taken away but by hand
+        if kind.startswith("a list"):
+            path.unlink()
     with Growth(store, RECIPE) as growth:
         for shard in (shard_of([0, 1], status={1: 2}), shard_of([2, 3], status={3: FAILED}), shard_of([0, 1], RANDOM)):
             if growth.lacks(shard.video_N, shard.take):
@@ -99,6 +102,15 @@ def test_damage_is_found_and_what_is_made_again_is_the_same(store: Path, kind: s
         growth.finish()
     assert list(problems(store)) == []
     assert files(store) == before
+
+
+def test_a_list_that_was_edited_is_never_taken_away(store: Path) -> None:
+    """It may be the only one that knows how videos were divided."""
+    DAMAGE["a list edited"](store)
+    (path,) = (store / "lists").iterdir()
+    before = path.read_bytes()
+    assert remove_damaged(store) == []
+    assert path.read_bytes() == before
 
 
 def test_a_manifest_that_was_lost_is_written_again_as_it_was(store: Path) -> None:
