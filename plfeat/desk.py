@@ -6,6 +6,7 @@ before features or texts are asked for. Desks of one store share its text side, 
 Shapes: N videos, K videos of a block, V views, T frames, D width.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -67,8 +68,10 @@ class TextSide:
     def texts(self, words: tuple[str, ...], templates: tuple[str, ...]) -> Texts:
         """As the store has them; made, and kept there if it can be written to, if it has none."""
         if (words, templates) not in self._texts:
-            path = place(self.store.path, TEXT, text_name(self.sha256, words, templates))
-            texts = read_texts(path) if path.exists() else self._make(path, words, templates)
+            name = text_name(self.sha256, words, templates)
+            path = place(self.store.path, TEXT, name)
+            there = os.path.lexists(path)
+            texts = read_texts(self.store.text(name)) if there else self._make(path, words, templates)
             if bad := texts.bad():
                 raise CacheError(f"{path}: {_not_numbers(bad, texts)}; remove the file, and it is made again")
             self._texts[words, templates] = texts
@@ -88,14 +91,16 @@ class TextSide:
         """The store's text tower, unless other weights are named. Of several the one that came with the encoder."""
         if self.pretrained is not None:
             return None
-        names = [name for name in files_in(self.store.path, TEXT) if name.startswith("tower-")]
+        folder = self.store.path
+        told = [name for name in self.store.texts if os.path.lexists(place(folder, TEXT, name))]
+        names = sorted(name for name in {*files_in(folder, TEXT), *told} if name.startswith("tower-"))
         own = f"tower-{self.store.recipe.source.get('text_sha256', '')[:16]}.safetensors"
         if len(names) > 1 and own not in names:
             raise CacheError(
                 f"store {self.store.path}: {len(names)} text towers, {' and '.join(names)}, and recipe.json does not "
                 "say which one came with the encoder"
             )
-        return place(self.store.path, TEXT, own if own in names else names[0]) if names else None
+        return self.store.text(own if own in names else names[0]) if names else None
 
     @cached_property
     def _said(self) -> dict[str, Any]:
@@ -230,6 +235,7 @@ class Desk:
     def takes(self) -> Takes:
         """What `data` asks for; else the most random views that every such video of the list has, of any fold; else
         the centre."""
+        self._require_promised()
         frames = self._frames
         if frames is None:
             return dict.fromkeys(("train", "test"), (self._dense,))
@@ -237,6 +243,18 @@ class Desk:
             "train": self._views(frames, "train", self.data.views),
             "test": self._views(frames, "test", self.data.test_views),
         }
+
+    def _require_promised(self) -> None:
+        """A list whose takes were never made is that of an extraction which did not finish; nobody would know which
+        views it was to have."""
+        if self.videos.name not in self.store.lists or not self.store.takes:
+            return
+        promised = (take for takes in self.store.lists[self.videos.name].takes.values() for take in takes)
+        if lack := sorted({take.name for take in promised} - {take.name for take in self.store.takes}):
+            raise CacheError(
+                f"store {self.store.path} has no {lack[0]} of any video, which list {self.title} should have; run the "
+                "same `plfeat extract` again"
+            )
 
     @property
     def read(self) -> dict[str, int | None]:

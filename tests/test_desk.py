@@ -179,6 +179,32 @@ def test_a_store_without_its_tower_takes_the_weights_that_made_it(store: Path, t
     assert [path.name for path in (store / "text").iterdir()] == [texts.name]
 
 
+@pytest.mark.parametrize(("beginning", "preset"), [("", "zero-shot-ensemble"), ("tower-", "prompts")])
+def test_texts_and_towers_are_those_of_which_the_manifest_tells(
+    store: Path, toy_desk: Desk, tmp_path: Path, beginning: str, preset: str
+) -> None:
+    """A file of other contents is refused, however whole it is; so is a link, which nobody passes over."""
+    path = store / "text" / (toy_desk.texts.name if not beginning else toy_desk.text._file.name)
+    content = path.read_bytes()
+    path.write_bytes(content + b"\0")
+    with pytest.raises(CacheError, match=r"its sha256 is not the one that manifest.json tells of"):
+        train_frozen(quick(preset, QUICK), open_desk(store), tmp_path / "out", silent)
+    path.unlink()
+    (tmp_path / "elsewhere").write_bytes(content)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CacheError, match="a link; a store holds its own files"):
+        train_frozen(quick(preset, QUICK), open_desk(store), tmp_path / "out", silent)
+
+
+def test_a_list_whose_takes_were_never_made_is_not_trained_on(store: Path, toy_desk: Desk) -> None:
+    views = tuple(Take("random", 8, 0, view) for view in range(2))
+    with Growth(store, toy_desk.store.recipe) as growth:
+        growth.put_list(toy_desk.videos, {"train": (CENTRE, *views), "other": (CENTRE,)})
+        growth.finish()
+    with pytest.raises(CacheError, match=r"has no random-8-seed0-view0 of any video, which list .* should have"):
+        _ = open_desk(store).takes
+
+
 # ---- folds
 
 

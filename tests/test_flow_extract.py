@@ -17,13 +17,16 @@ from conftest import ENVIRONMENT, ONE
 from plfeat.config import ExtractConfig
 from plfeat.errors import CacheError, DataError, UsageError
 from plfeat.extract import again
+from plfeat.flows.desks import Wanted, open_desk
 from plfeat.flows.extract import Extraction, estimate, extract, prepare
+from plfeat.flows.verify import verify
 from plfeat.frames import kit
 from plfeat.means import Means
 from plfeat.recipe import Take
 from plfeat.records import silent
 from plfeat.settings import build
 from plfeat.shards.store import Store, open_store
+from plfeat.shards.upkeep import problems
 from plfeat.toy import videos
 
 CENTRE = Take()
@@ -561,6 +564,46 @@ def test_counts_are_numbers_in_json(root: Path, tmp_path: Path) -> None:
     sorted(root.rglob("*.mp4"))[0].write_bytes(b"no film")
     done = extract(CONFIG, root, tmp_path / "c", silent, ONE)
     assert json.loads(json.dumps(done.as_dict() | {"path": ""}))["failed"] == 1
+
+
+def test_a_list_that_was_edited_by_hand_is_not_divided_anew(small_folder: Path, tmp_path: Path) -> None:
+    """Neither an extraction nor a repair knows better than the file, and none of them takes it away."""
+    root = _unsplit(small_folder, tmp_path)
+    done = extract(build(ExtractConfig, dataset="folder", model="toy", folds=3), root, tmp_path / "c", silent, ONE)
+    (path,) = (done.path / "lists").iterdir()
+    edited = path.read_text().replace(",test,", ",train,")
+    path.write_text(edited)
+    with pytest.raises(CacheError, match=r"it was changed; put back the file as it was, or remove it"):
+        extract(build(ExtractConfig, dataset="folder", model="toy"), root, tmp_path / "c", silent, ONE)
+    with pytest.raises(CacheError, match=r"it was changed; put back the file as it was, or remove it"):
+        verify(done.path, 0, True, root, None, silent, ONE)
+    assert path.read_text() == edited
+    (done.path / "manifest.json").unlink()
+    with pytest.raises(CacheError, match=r"it was changed"):
+        extract(build(ExtractConfig, dataset="folder", model="toy"), root, tmp_path / "c", silent, ONE)
+
+
+def test_a_store_whose_manifest_was_lost_still_knows_how_its_videos_were_divided(
+    small_folder: Path, tmp_path: Path
+) -> None:
+    root = _unsplit(small_folder, tmp_path)
+    done = extract(build(ExtractConfig, dataset="folder", model="toy", folds=3), root, tmp_path / "c", silent, ONE)
+    (done.path / "manifest.json").unlink()
+    again = extract(build(ExtractConfig, dataset="folder", model="toy"), root, tmp_path / "c", silent, ONE)
+    assert (again.decoded, again.list) == (0, done.list)
+
+
+def test_divided_otherwise_a_list_promises_only_the_views_that_all_its_videos_have(
+    small_folder: Path, tmp_path: Path
+) -> None:
+    """Who was tested on has no random views. The store is sound all the same."""
+    root = _unsplit(small_folder, tmp_path)
+    config = build(ExtractConfig, dataset="folder", model="toy", split="50/0/50", **{"sample.views": 2})
+    done = extract(config, root, tmp_path / "c", silent, ONE)
+    desk = open_desk(done.path, Wanted(folds=2))
+    assert desk.videos.name == "mine-2-folds"
+    assert desk.takes["train"] == (Take(),)
+    assert list(problems(done.path)) == []
 
 
 def test_without_a_tower_the_texts_are_kept(root: Path, tmp_path: Path) -> None:

@@ -211,6 +211,14 @@ def _text(change: Callable[[h5py.File], object]) -> Forge:
     return forge
 
 
+def _key_twice(name: str) -> Forge:
+    def forge(store: Path, outside: Path) -> None:
+        text = (store / name).read_text()
+        (store / name).write_text('{"format": 3, ' + text[1:])
+
+    return forge
+
+
 def _duplicate_of(count: int) -> Forge:
     return lambda store, outside: edit_manifest(store, lambda m: m["shards"].extend([m["shards"][0]] * count))
 
@@ -274,6 +282,11 @@ READ: dict[str, Forge] = {
         for value in (10**9, 10**4000, -1, 2.0, True, "2", None, [])
     },
     "a shard listed twice": _duplicate_of(1),
+    "a word too many of a shard": _shard_entry(maker=99),
+    "a word too many of a list": _list_entry(lambda lists: lists["mine"].update(fold=1)),
+    "no makers": lambda store, outside: edit_manifest(store, lambda m: m.update(makers=[])),
+    "another maker": lambda store, outside: edit_manifest(store, lambda m: m.update(makers=[{"device": "tpu"}])),
+    **{f"a key twice in {name}": _key_twice(name) for name in ("manifest.json", "recipe.json")},
     "no list of shards": lambda store, outside: edit_manifest(store, lambda m: m.update(shards={})),
     "shards that are numbers": lambda store, outside: edit_manifest(store, lambda m: m.update(shards=[1])),
     "lists that are a list": lambda store, outside: edit_manifest(store, lambda m: m.update(lists=[])),
@@ -586,6 +599,7 @@ CATALOGUE = "video,root,path,size,mtime_ns\n"
         f"{key(1)},videos,x.mp4,1,2",
         f"{key(1)},,x.mp4,1,2",
         f"{key(1)},/videos,x.mp4,1_0,2",
+        f"{key(1)},/videos,x.mp4,-1,2",
         f"{key(1)},/videos,x.mp4,٣,2",
         f"{key(1)},/videos,x.mp4,1",
         f"{key(1)},/videos,x.mp4,1,2,3",

@@ -144,6 +144,7 @@ def test_a_list_that_was_edited_by_hand_is_an_error_that_names_both_hashes(tmp_p
         ("ü", "a", "expected every video once, sorted by name"),
         ("ü", "e.mp4#t=4", "expected every video once"),
         ("ü", "", "expected every video once"),
+        ("ü", "x/../z", "leads out of where it starts"),
         ("ü", "z\0", "holds a control character"),
         ("ü", '"z\n2"', "holds a control character"),
         ("ü", "z\x1b[2J", "holds a control character"),

@@ -22,7 +22,7 @@ from plfeat.shards.merge import merge
 from plfeat.shards.schema import FAILED, Shard
 from plfeat.shards.store import Store, open_store
 from plfeat.shards.texts import read_texts, text_bytes
-from plfeat.shards.upkeep import problems, remove_damaged
+from plfeat.shards.upkeep import problems, remove_damaged, unfinished
 from plfeat.shards.waste import throw_away, waste
 from plfeat_cli.main import main
 
@@ -87,6 +87,9 @@ def test_damage_is_found_and_what_is_made_again_is_the_same(store: Path, kind: s
     assert found
     assert all("\n" not in line for line in found)
     remove_damaged(store)
+    for path in (store / "lists").iterdir():  # which are not taken away but by hand
+        if kind.startswith("a list"):
+            path.unlink()
     with Growth(store, RECIPE) as growth:
         for shard in (shard_of([0, 1], status={1: 2}), shard_of([2, 3], status={3: FAILED}), shard_of([0, 1], RANDOM)):
             if growth.lacks(shard.video_N, shard.take):
@@ -101,12 +104,50 @@ def test_damage_is_found_and_what_is_made_again_is_the_same(store: Path, kind: s
     assert files(store) == before
 
 
+def test_a_list_that_was_edited_is_never_taken_away(store: Path) -> None:
+    """It may be the only one that knows how videos were divided."""
+    DAMAGE["a list edited"](store)
+    (path,) = (store / "lists").iterdir()
+    before = path.read_bytes()
+    assert remove_damaged(store) == []
+    assert path.read_bytes() == before
+
+
 def test_a_manifest_that_was_lost_is_written_again_as_it_was(store: Path) -> None:
     before = (store / "manifest.json").read_bytes()
     (store / "manifest.json").unlink()
     with Growth(store, RECIPE) as growth:
         growth.finish()
     assert (store / "manifest.json").read_bytes() == before
+
+
+def test_a_store_that_a_killed_run_was_growing_is_sound_and_says_what_is_left(store: Path) -> None:
+    """What was there before is read as before; the next growth takes in what is new."""
+    with Growth(store, RECIPE) as growth:
+        growth.add(shard_of([5, 6]))
+    assert list(problems(store)) == []
+    assert list(unfinished(store)) == ["one shard of a run that did not finish; run the same `plfeat extract` again"]
+    with Growth(store, RECIPE) as growth:
+        growth.finish()
+    assert list(unfinished(store)) == []
+    assert open_store(store).lacks([key(5), key(6)], CENTRE) == []
+
+
+def test_a_list_that_the_manifest_does_not_tell_of_is_said_and_taken_in(store: Path) -> None:
+    before = (store / "manifest.json").read_bytes()
+    edit_manifest(store, lambda manifest: manifest.update(lists={}))
+    (said,) = problems(store)
+    assert said.endswith("manifest.json does not tell of this list; run the same `plfeat extract` again")
+    with Growth(store, RECIPE) as growth:
+        growth.finish()
+    assert (store / "manifest.json").read_bytes() == before
+
+
+def test_a_folder_called_after_another_recipe_is_no_store_of_this_one(store: Path) -> None:
+    """Any other name is the owner's to choose."""
+    assert list(problems(store.rename(store.with_name("mine")))) == []
+    (said,) = problems(store.with_name("mine").rename(store.with_name("0" * 16)))
+    assert f"it is recipe {RECIPE.fingerprint}, its folder is called {'0' * 16}" in said
 
 
 def test_what_a_list_was_promised_and_nobody_has_made_is_said(store: Path) -> None:

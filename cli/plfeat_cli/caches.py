@@ -76,8 +76,12 @@ def verify_cache(
     else:
         for problem in verdict.problems or [f"{verdict.path}: sound"]:
             output.tell(output.one_line(problem))
+    for remark in verdict.remarks:
+        output.say(remark, quiet)
     if verdict.problems and not verdict.repaired:
-        raise CacheError(f"{len(verdict.problems)} things are wrong with {verdict.path}; --repair makes them again")
+        count = len(verdict.problems)
+        what = "one thing is" if count == 1 else f"{count} things are"
+        raise CacheError(f"{what} wrong with {verdict.path}; --repair makes it again")
     if verdict.repaired:
         output.say("all of that was made again", quiet)
     if verdict.live:

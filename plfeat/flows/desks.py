@@ -10,7 +10,7 @@ from plfeat.config import DataConfig
 from plfeat.datasets import assign
 from plfeat.datasets.names import class_names
 from plfeat.datasets.tables import read_table
-from plfeat.desk import Desk, TextSide, require_any_label
+from plfeat.desk import Desk, Takes, TextSide, require_any_label
 from plfeat.errors import CacheError, UsageError, first_line, unknown
 from plfeat.flows.caches import apart
 from plfeat.model.templates import TEMPLATES
@@ -168,8 +168,19 @@ def _divide(store: Store, videos: VideoList, split: str | None, folds: int | Non
     if made.name in store.lists and store.lists[made.name].hash == list_hash(made):
         return store, made
     with Growth(store.path, store.recipe) as growth:
-        growth.put_list(made, store.lists[videos.name].takes)
+        growth.put_list(made, _takes_of_all(store, made, store.lists[videos.name].takes))
         return growth.finish(), made
+
+
+def _takes_of_all(store: Store, videos: VideoList, takes: Takes) -> Takes:
+    """Of the takes that were made for a list before it was divided otherwise, those that all of its videos have now:
+    one that was only tested on has no random views, and nobody has promised any."""
+    rows = [row for row in videos.rows if row.video]
+    keys = {
+        "train": [row.video for row in rows if "train" in row.split],
+        "other": [row.video for row in rows if set(row.split) != {"train"}],
+    }
+    return {of: tuple(take for take in takes[of] if not store.lacks(keys[of], take)) for of in keys}
 
 
 def read_templates(path: Path) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from plfeat.means import Means
 from plfeat.progress import LOOKING, MODEL, load_torch, stage
 from plfeat.records import Tick, VideoList
 from plfeat.shards.growth import Growth
-from plfeat.shards.lists import list_hash
+from plfeat.shards.lists import list_hash, lists_in, read_list
 from plfeat.shards.store import open_store
 
 if TYPE_CHECKING:
@@ -268,12 +268,14 @@ def divided(videos: VideoList, before: VideoList | None, config: ExtractConfig, 
 
 
 def _before(videos: VideoList, folder: Path) -> VideoList | None:
-    """The current list of that name, if the store has one that can be read."""
+    """The current list of that name, if the store has one. A damaged one is an error: nobody else knows how it was
+    divided."""
     try:
         store = open_store(folder)
-        return store.read_list(videos.name) if videos.name in store.lists else None
-    except CacheError:
-        return None
+    except CacheError:  # not finished, or a damaged manifest: the version that was written last
+        there = lists_in(folder).get(videos.name)
+        return read_list(there) if there else None
+    return store.read_list(videos.name) if videos.name in store.lists else None
 
 
 def _with_classes_of(before: VideoList | None, videos: VideoList) -> VideoList:

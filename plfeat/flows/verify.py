@@ -17,7 +17,7 @@ from plfeat.shards.growth import Growth, require_same
 from plfeat.shards.room import files_in
 from plfeat.shards.schema import FAILED
 from plfeat.shards.store import TEXT, Store, open_store, read_recipe
-from plfeat.shards.upkeep import problems, remove_damaged
+from plfeat.shards.upkeep import problems, remove_damaged, unfinished
 
 if TYPE_CHECKING:
     from plfeat.extract.again import Live
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Verdict:
     path: Path
     problems: list[str]
+    remarks: list[str]  # what is no damage
     repaired: bool
     live: "Live | None"
 
@@ -42,12 +43,8 @@ def verify(
     means: Means,
     tell: Tell = quiet,
 ) -> Verdict:
-    try:
-        found = list(problems(folder, tick))
-    except CacheError as error:
-        if not repair:
-            raise
-        found = [str(error)]
+    read_recipe(folder)  # without it nothing can be said, nor made again
+    found = list(problems(folder, tick))
     repaired = bool(found and repair)
     if repaired:
         mend(folder, root, weights, means, tick, tell)
@@ -55,7 +52,8 @@ def verify(
         if left:
             raise CacheError(f"store {folder}: could not be repaired: {left[0]}")
     checked = again(folder, live, root, weights, means, tick) if live and (repaired or not found) else None
-    return Verdict(folder, found, repaired, checked)
+    remarks = list(unfinished(folder)) if repaired or not found else []
+    return Verdict(folder, found, remarks, repaired, checked)
 
 
 def again(

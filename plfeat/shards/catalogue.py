@@ -59,7 +59,7 @@ def _seen(video: str, root: str, path: str, size: str, time: str) -> Seen:
         raise ValueError(f"{video[:80]!r} is not a video")
     if (root or path)[:1] != "/" or (root and path[:1] == "/") or ".." in path.split("/") or "\0" in root + path:
         raise ValueError(f"{path[:80]!r} is not a path under {root[:80]!r}")
-    if not _NUMBER.fullmatch(size) or not _NUMBER.fullmatch(time):
+    if not size.isdecimal() or not _NUMBER.fullmatch(size) or not _NUMBER.fullmatch(time):
         raise ValueError(f"{size[:30]!r} and {time[:30]!r} are not a size and a time")
     return Seen(video, root, path, int(size), int(time))
 

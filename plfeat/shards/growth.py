@@ -22,7 +22,7 @@ from plfeat.files import publish, sha256_of, write_bytes, write_json, write_text
 from plfeat.recipe import Recipe, Take
 from plfeat.records import Tick, VideoList, silent
 from plfeat.shards.catalogue import Seen, read_catalogue, write_catalogue
-from plfeat.shards.lists import list_hash, lists_in, write_list
+from plfeat.shards.lists import list_files, list_hash, lists_in, write_list
 from plfeat.shards.reader import state_of
 from plfeat.shards.room import TEXT_FILE, Unreadable, file_in, files_in, goal, place
 from plfeat.shards.schema import DOUBTFUL, FAILED, FORMAT, Shard, take_of
@@ -41,6 +41,7 @@ from plfeat.shards.store import (
     open_list,
     open_shard,
     open_store,
+    plain,
     read_manifest,
     read_recipe,
 )
@@ -165,7 +166,7 @@ class Growth:
     @property
     def known_makers(self) -> list[dict[str, Any]]:
         """Those of the shards that are there, and those that were compared with them."""
-        return [{key: fact for key, fact in maker.items() if key != "compared"} for maker in self.all_makers()]
+        return [plain(maker) for maker in self.all_makers()]
 
     def index(self, take: Take) -> Index:
         if take not in self._indices:
@@ -279,22 +280,23 @@ class Growth:
         made = [dict(opened.shard.maker) for opened in self._shards.values()]
         found: dict[str, dict[str, Any]] = {}
         for maker in [*made, *self._known["makers"], *self.makers]:
-            plain = {key: fact for key, fact in maker.items() if key != "compared"}
-            found[json.dumps(plain, sort_keys=True)] = maker
+            found[json.dumps(plain(maker), sort_keys=True)] = maker
         return [found[text] for text in sorted(found)]
 
     def _read_known(self) -> dict[str, Any]:
         """What an earlier run wrote down. A manifest that is damaged is as good as none: the shards say it all, and of
-        the lists that lie there, the version that was written last is the current one."""
+        the lists that lie there and that it does not tell of, the version that was written last is the current one."""
         try:
-            return read_manifest(self.folder, self.recipe)
+            known = read_manifest(self.folder, self.recipe)
         except Unreadable:
             raise
         except CacheError:
-            return {"shards": [], "makers": [], "texts": [], "lists": self._lists_there()}
+            known = {"shards": [], "makers": [], "texts": [], "lists": {}}
+        return known | {"lists": self._lists_there(set(known["lists"])) | known["lists"]}
 
-    def _lists_there(self) -> dict[str, Any]:
-        current = lists_in(self.folder)
+    def _lists_there(self, told: set[str]) -> dict[str, Any]:
+        names = {file.name.rpartition("@")[0] for file in list_files(self.folder)}
+        current = lists_in(self.folder) if names - told else {}
         return {name: {"hash": file.stem.rpartition("@")[2], "takes": None} for name, file in current.items()}
 
     def _takes_made(self, videos: VideoList) -> dict[str, list[str]]:

@@ -296,6 +296,8 @@ def _problem_of_rows(videos: VideoList) -> str | None:
     if not 1 <= folds <= MOST_FOLDS:
         return f"expected 1 to {MOST_FOLDS} folds, found {folds}"
     for row in videos.rows:
+        if ".." in row.name and ".." in row.name.split("/"):
+            return f"the name {_short(row.name)} leads out of where it starts"
         if row.name <= before:
             return f"expected every video once, sorted by name, found {_short(row.name)} after {_short(before)}"
         before = row.name

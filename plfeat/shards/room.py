@@ -89,16 +89,23 @@ def opened_file(path: Path) -> Iterator[int]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object; NaN, which is no JSON, is none either."""
+    """An object; NaN, which is no JSON, is none either, nor is a key that stands twice in an object."""
     with opened_file(path) as handle, os.fdopen(os.dup(handle), "rb") as file:
         content = file.read()
     try:
-        said = json.loads(content, parse_constant=_refuse)
+        said = json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise CacheError(f"{path} is damaged ({first_line(error)[:120]})") from error
     if not isinstance(said, dict):
         raise CacheError(f"{path} is damaged (expected a JSON object)")
     return said
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found
 
 
 def _refuse(constant: str) -> None:

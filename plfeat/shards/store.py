@@ -7,6 +7,7 @@ Shapes: N videos that were asked for, T frames of each, X what is kept of a fram
 """
 
 import os
+import re
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,12 @@ from plfeat.shards.schema import FAILED, FORMAT, Shard, take_of
 
 RECIPE, MANIFEST, LEDGER, CATALOGUE = "recipe.json", "manifest.json", "ledger.jsonl", "catalogue.csv"
 LISTS, SHARDS, TEXT = FOLDER, "shards", "text"
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{16}")
+_BOOKS = {"format", "fingerprint", "shards", "lists", "texts", "makers"}
+_COUNTS = ("videos", "rows", "failed", "doubtful")
+_ENTRY = {"name", "take", "seal", *_COUNTS}
+"""What manifest.json says, and of each shard."""
 
 UNMADE = 255
 """The status of a video that no shard knows."""
@@ -332,6 +339,10 @@ class Store:
             raise CacheError(f"{path}: its sha256 is not the one that {MANIFEST} tells of")
         return path
 
+    @cached_property
+    def _makers(self) -> list[dict[str, Any]]:
+        return [plain(maker) for maker in self.manifest["makers"]]
+
     def index(self, take: Take) -> Index:
         if take not in self._indices:
             entries = [entry for entry in self.manifest["shards"] if entry["take"] == take.name]
@@ -360,10 +371,19 @@ class Store:
             raise CacheError(
                 f"{opened.path}: not the shard that manifest.json tells of; run the same `plfeat extract` again"
             )
+        if plain(opened.shard.maker) not in self._makers:
+            raise CacheError(
+                f"{opened.path}: {MANIFEST} does not tell of its maker; run the same `plfeat extract` again"
+            )
         for key, count in opened.shard.counts.items():
             if entry[key] != count:
                 raise CacheError(f"{opened.path}: holds {count} {key}, manifest.json says {entry[key]}")
         return opened
+
+
+def plain(maker: Mapping[str, Any]) -> dict[str, Any]:
+    """A maker without what came of comparing it with others."""
+    return {key: fact for key, fact in maker.items() if key != "compared"}
 
 
 def belongs(opened: Opened, recipe: Recipe) -> bool:
@@ -397,7 +417,9 @@ def read_recipe(path: Path) -> Recipe:
         recipe = Recipe.of(said)
         if recipe.dtype not in STORED_AS:
             raise ValueError(f"{recipe.dtype!r:.40} is not a type of features")
-        assert recipe.fingerprint, "it can be hashed"
+        name, fingerprint = path.absolute().name, recipe.fingerprint
+        if _FINGERPRINT.fullmatch(name) and name != fingerprint:
+            raise ValueError(f"it is recipe {fingerprint}, its folder is called {name}; one of them was changed")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CacheError(f"store {path}: {RECIPE} is damaged ({first_line(error)[:120]})") from error
     return recipe
@@ -412,6 +434,7 @@ def read_manifest(path: Path, recipe: Recipe) -> dict[str, Any]:
                 f"expected format {FORMAT} of recipe {recipe.fingerprint}, found {said['format']!s:.20} "
                 f"of {said['fingerprint']!s:.40}; one of {RECIPE} and {MANIFEST} was edited"
             )
+        _require_keys(said, _BOOKS)
         _check_shards(said["shards"])
         _check_lists(said["lists"])
         _check_texts(said["texts"])
@@ -430,23 +453,30 @@ def _check_shards(entries: Any) -> None:
     if len(set(names)) < len(names):
         raise ValueError("a shard is listed twice")
     for entry in entries:
+        _require_keys(entry, _ENTRY)
         take = take_of(entry["name"])
         if take is None or entry["take"] != take.name:
             raise ValueError(f"{entry['name']!r:.90} is not the name of a shard of {entry['take']!r:.90}")
         if not isinstance(entry["seal"], str):
             raise TypeError(f"{entry['name']} has no seal")
-        for key in ("videos", "rows", "failed", "doubtful"):
+        for key in _COUNTS:
             if type(entry[key]) is not int or not 0 <= entry[key] < 1 << 40:
                 raise TypeError(f"{entry['name']}: {key} is {entry[key]!r:.40}")
 
 
 def _check_lists(lists: Any) -> None:
     for name, said in lists.items():
+        _require_keys(said, {"hash", "takes"})
         if not NAME.fullmatch(name) or not isinstance(said["hash"], str) or not HASH.fullmatch(said["hash"]):
             raise ValueError(f"{name!r:.90} is not the name of a list with a hash")
-        for of in ("train", "other"):
-            for take in said["takes"][of]:
-                Take.named(take)
+        _require_keys(said["takes"], {"train", "other"})
+        for take in (*said["takes"]["train"], *said["takes"]["other"]):
+            Take.named(take)
+
+
+def _require_keys(said: Any, wanted: set[str]) -> None:
+    if said.keys() != wanted:
+        raise ValueError(f"expected {', '.join(sorted(wanted))}, found {', '.join(sorted(said))[:80]!r}")
 
 
 def _require_list(entries: Any) -> None:
@@ -460,6 +490,7 @@ def _check_texts(entries: Any) -> None:
     if len(set(names)) < len(names):
         raise ValueError("a text file is listed twice")
     for entry in entries:
+        _require_keys(entry, {"name", "sha256"})
         if not TEXT_FILE.fullmatch(entry["name"]) or not SHA256.fullmatch(entry["sha256"]):
             raise ValueError(f"{entry['name']!r:.90} is not the name of a text file with its sha256")
 

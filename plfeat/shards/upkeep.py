@@ -26,6 +26,7 @@ from plfeat.shards.store import (
     Store,
     belongs,
     open_list,
+    open_store,
     read_manifest,
     read_recipe,
     reopen_shard,
@@ -53,6 +54,16 @@ def remove_damaged(store: Path, tick: Tick = silent) -> list[Path]:
     return gone
 
 
+def unfinished(store: Path) -> Iterator[str]:
+    """What a run made that never finished: whole shards that the manifest does not tell of. Nobody reads them, and they
+    do no harm; the same command takes them in."""
+    found = open_store(store)
+    told = {entry["name"] for entry in found.manifest["shards"]}
+    if rest := [name for name in _names(store, SHARDS) if name not in told]:
+        what = "one shard" if len(rest) == 1 else f"{len(rest)} shards"
+        yield f"{what} of a run that did not finish; run the same `plfeat extract` again"
+
+
 def lacking(store: Store) -> Iterator[str]:
     """What was promised of each list and nobody has tried yet. Videos that some fold trains on have the takes of
     `train`, the others those of `other`."""
@@ -71,14 +82,15 @@ def _faults(path: Path, tick: Tick) -> Iterator[Fault]:
     except CacheError as error:
         yield None, str(error)
         return
-    store = Store(path, recipe, {"shards": [], "lists": {}, "texts": [], "makers": []})
+    store, told = Store(path, recipe, {"shards": [], "lists": {}, "texts": [], "makers": []}), True
     try:
         store = Store(path, recipe, read_manifest(path, recipe))
     except CacheError as error:
+        told = False
         yield None, str(error)
     yield from _strays(path)
     sound = True
-    for check in (_shard_faults(store, tick), _list_faults(store), _text_faults(store), _book_faults(path)):
+    for check in (_shard_faults(store, tick), _list_faults(store, told), _text_faults(store), _book_faults(path)):
         for fault in check:
             sound = False
             yield fault
@@ -118,9 +130,7 @@ def _shard_faults(store: Store, tick: Tick) -> Iterator[Fault]:
             opened = reopen_shard(file_in(store.path, SHARDS, name))
             if name in told:
                 store.told(opened, told[name])
-            elif belongs(opened, store.recipe):
-                yield None, f"{path}: {MANIFEST} does not tell of it; run the same `plfeat extract` again"
-            else:
+            elif not belongs(opened, store.recipe):
                 raise CacheError(f"{path}: of another recipe, {opened.shard.recipe[:40]!r}")
             if bad := opened.damaged(range(len(opened.shard.video_N))):
                 first = opened.shard.video_N[bad[0]]
@@ -159,20 +169,21 @@ def contradictions(shards: list[Opened]) -> Iterator[tuple[Opened, Opened, str]]
         first.update((key, (opened, number)) for key, number in mine.items() if key not in first)
 
 
-def _list_faults(store: Store) -> Iterator[Fault]:
+def _list_faults(store: Store, told: bool) -> Iterator[Fault]:
+    """A list is its owner's, who may have drawn or edited it: none is ever taken away."""
     titles = {about.title for about in store.lists.values()}
     there = [name.removesuffix(".csv") for name in _names(store.path, LISTS) if LIST_FILE.fullmatch(name)]
     for name in _names(store.path, LISTS):
         if not LIST_FILE.fullmatch(name):
             yield None, f"{store.path / LISTS / name}: not the name of a list"
+        elif told and name.rpartition("@")[0] not in store.lists:
+            path = store.path / LISTS / name
+            yield None, f"{path}: {MANIFEST} does not tell of this list; run the same `plfeat extract` again"
     for title in sorted({*titles, *there}):
-        path = store.path / LISTS / f"{title}.csv"
         try:
             open_list(store.path, title)
-        except Unreadable as error:
-            yield None, str(error)
         except CacheError as error:
-            yield path if _ordinary(path) else None, str(error)
+            yield None, str(error)
 
 
 def _text_faults(store: Store) -> Iterator[Fault]:

@@ -48,6 +48,7 @@ def reads(store: Path, out: Path, which: str) -> list[str]:
         "train": ["train", "--frozen", "--preset", "nearest-mean", *at, "--out", str(out / "means")],
         "vit": ["train", "--frozen", "--preset", "vit", *worlds.ONE_EPOCH, *at, "--out", str(out / "vit")],
         "prompts": ["train", "--frozen", "--preset", "prompts", *worlds.ONE_EPOCH, *at, "--out", str(out / "prompts")],
+        "ensemble": ["train", "--frozen", "--preset", "zero-shot-ensemble", *at, "--out", str(out / "ensemble")],
         "zero-shot": ["eval", "--zero-shot", *at, "--out", str(out / "zero")],
         "merge": ["cache", "merge", str(store), "--cache", str(out / "merged"), "--quiet"],
         "ls": ["cache", "ls", "--cache", str(store.parent.parent)],
