@@ -29,7 +29,7 @@ HELD = 0.2  # of the training videos, where a number has to be chosen and there 
 ALPHAS = tuple(np.linspace(0.1, 10, 20).tolist())
 BETAS = tuple(np.linspace(0.5, 10, 20).tolist())
 
-_AT_ONCE = 8192  # videos
+_AT_ONCE = 8192  # views
 
 Text = tuple[torch.Tensor, float]
 Scores = tuple[NDArray[np.float32], dict[str, Any]]
@@ -164,8 +164,9 @@ def _blocks(
     make: Callable[[torch.Tensor], torch.Tensor], frames: FrameSet, rows: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """The same, so many videos at a time, with their labels."""
-    for start in range(0, len(rows), _AT_ONCE):
-        some = rows[start : start + _AT_ONCE]
+    most = max(1, _AT_ONCE // frames.features_NVTD.shape[1])
+    for start in range(0, len(rows), most):
+        some = rows[start : start + most]
         features = frames.features_NVTD[some]
         assert isinstance(features, np.ndarray)  # a frame's mean always fits
         yield make(torch.from_numpy(features)).numpy(), frames.label_N[some]
