@@ -8,7 +8,7 @@ import pytest
 import worlds
 from worlds import Plfeat, extract, process, store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 
 
 def without_anything(tmp_path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ import worlds
 from forge import edit, found_wrong, grows, one_shard, one_text, reads
 from worlds import Plfeat, refused
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 
 SECRET = "CANARY-8d1f5c"
 ALL = ("verify", "info", "train", "zero-shot", "ensemble", "prompts", "merge", "ls", "gc")

@@ -13,7 +13,7 @@ import worlds
 from forge import Data, column, edit, edit_list, found_wrong, one_shard, one_text, reads, rewrite
 from worlds import Plfeat, refused
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 Forger = Callable[[Path], Any]
 
 

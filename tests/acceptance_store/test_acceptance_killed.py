@@ -18,7 +18,7 @@ import pytest
 import worlds
 from worlds import Plfeat, bits, extract, film, names, put, store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 
 
 # ------------------------------------------------------------------------------------- processes that start at once

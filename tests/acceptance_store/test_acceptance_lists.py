@@ -12,7 +12,7 @@ import pytest
 import worlds
 from worlds import Plfeat, extract, film, names, put, records, refused, report, store, train, write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 
 
 # ------------------------------------------------------------------------------------------------- one's own videos

@@ -10,7 +10,7 @@ import pytest
 import worlds
 from worlds import Plfeat, bits, extract, film, names, process, put, records, report, shards, store, takes, train, write
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.acceptance
 
 
 def test_three_folds_of_ucf101_decode_each_video_once_and_two_methods_train_without_the_videos(
