@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import first_cases
 import open_clip
 import pytest
 import torch
@@ -51,6 +52,11 @@ ONE = Means(workers=1)
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     spread(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    first_cases.mark(items)
 
 
 @pytest.hookimpl(trylast=True)

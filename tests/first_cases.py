@@ -20,8 +20,7 @@ LONG = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def mark(items: list[pytest.Item]) -> None:
     chosen = set(LONG)
     for item in items:
         name = getattr(item, "originalname", item.name)
