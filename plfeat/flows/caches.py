@@ -21,8 +21,6 @@ _TOLD = ("encoder", "features", "takes", "lists", "videos", "failed", "size", "d
 _FACTS = ("path", "pool", "recipe", *_TOLD)
 LS = ("path", "encoder", "takes", "lists", "videos", "failed", "size", "date")
 """What a line of a table shows. The path says pool and recipe."""
-LS = ("path", "encoder", "takes", "lists", "videos", "failed", "size", "date")
-"""What a line of a table shows. The path says pool and recipe."""
 
 
 def stores(root: Path) -> list[dict[str, Any]]:
