@@ -17,6 +17,7 @@ from plfeat.backbone.load import load
 from plfeat.backbone.plan import plan
 from plfeat.desk import Desk
 from plfeat.errors import CacheError, DataError, PlfeatError
+from plfeat.files import sha256_of
 from plfeat.flows.desks import open_desk
 from plfeat.flows.evaluate import chance
 from plfeat.flows.record import keep_run
@@ -99,6 +100,10 @@ def _with_texts(store: Path, change: Callable[[Texts], Texts]) -> None:
     """As if the extraction had written them."""
     path = _texts_of(store)
     path.write_bytes(text_bytes(change(read_texts(path))))
+    manifest = json.loads((store / "manifest.json").read_text())
+    (entry,) = (entry for entry in manifest["texts"] if entry["name"] == path.name)
+    entry["sha256"] = sha256_of(path)
+    (store / "manifest.json").write_text(json.dumps(manifest))
 
 
 def _poisoned(rows: np.ndarray, value: float = np.nan) -> np.ndarray:

@@ -770,5 +770,5 @@ def test_texts_are_those_of_their_name(toy_desk: Desk, tmp_path: Path, capfd) ->
     shutil.copy(store / "text" / other.name, own)
     command = ["train", "--frozen", "--preset", "zero-shot-ensemble", "--cache", str(store)]
     assert main([*command, "--out", str(tmp_path / "out")]) == 4
-    assert "are not those that its name is the hash of" in capfd.readouterr().err
+    assert "its sha256 is not the one that manifest.json tells of" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
