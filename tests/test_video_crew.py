@@ -193,13 +193,14 @@ with Crew(1, Orders("pyav", None, 2.0)) as crew:
     for number, clip in enumerate(crew.run(Job({str(tmp_path / "long.mp4")!r}, str(n), looks) for n in range(6))):
         print(clip.answer.error or "fine", flush=True)
 """
-    run = subprocess.Popen([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
-    assert run.stdout
-    said = [run.stdout.readline().strip()]
-    os.killpg(run.pid, signal.SIGSTOP)
-    time.sleep(3)
-    os.killpg(run.pid, signal.SIGCONT)
-    said += run.communicate(timeout=100)[0].split("\n")
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        said = [run.stdout.readline().strip()]
+        os.killpg(run.pid, signal.SIGSTOP)
+        time.sleep(3)
+        os.killpg(run.pid, signal.SIGCONT)
+        said += run.stdout.read().split("\n")  # communicate would lose a line that is buffered already
     assert [line for line in said if line] == ["fine"] * 6
 
 
